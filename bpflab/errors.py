@@ -1,0 +1,169 @@
+"""The exceptions bpflab raises.
+
+    LabError
+    ├── BpfError (also OSError)          the kernel said no; errno is kept
+    │   ├── VerifierError                the verifier rejected a program; .log is whole
+    │   └── NotSupportedError            this machine cannot do it
+    ├── CompileError                     clang or BCC refused the C text
+    ├── ObjectError (also ValueError)    not an ELF object, cut short, or of an older format
+    ├── UnknownNameError (also KeyError) no program, map, type or exercise of that name
+    ├── CommandError                     a command on the lab machine failed
+    └── MachineLost (also ConnectionError)  the agent is gone
+
+Plain misuse of a value (a text where a number belongs, 70000 in a u16) raises
+Python's own `TypeError`, `ValueError` and `OverflowError`; a key that a map
+does not hold raises `KeyError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno as _errno
+import os
+
+
+class LabError(Exception):
+    """Base of everything bpflab raises on its own account."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints: the message. The package's own frames teach a reader nothing."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def errno_name(number: int) -> str:
+    """Name of an errno value ("ENOENT"), also the kernel's own 524 (include/linux/errno.h)."""
+    if number == 524:
+        return "ENOTSUPP"
+    return _errno.errorcode.get(number, f"errno {number}")
+
+
+class BpfError(LabError, OSError):
+    """The kernel refused an operation on a BPF object.
+
+    Attributes
+    ----------
+    errno : int
+        The kernel's number, as `OSError` has it.
+    """
+
+    def __init__(self, message: str, errno: int = 0):
+        # OSError picks a subclass from (errno, strerror) only for OSError itself, so two arguments are safe here
+        super().__init__(errno, message)
+
+    def __str__(self) -> str:
+        if not self.errno:
+            return self.strerror
+        text = "not supported by the kernel" if self.errno == 524 else os.strerror(self.errno).lower()
+        return f"{self.strerror} [{errno_name(self.errno)}: {text}]"
+
+
+class VerifierError(BpfError):
+    """The verifier rejected a program.
+
+    Attributes
+    ----------
+    program : str
+        Name of the program.
+    log : str
+        The verifier's log, whole.
+    """
+
+    def __init__(self, program: str, log: str, errno: int = 0, source: str | None = None):
+        self.program = program
+        self.log = log
+        self.source = source
+        super().__init__(f"program '{program}' was rejected by the verifier", errno)
+
+    def explain(self):
+        """Say what the log means.
+
+        Returns
+        -------
+        bpflab.verifier.Explanation
+            summary, source line, reason and what to try.
+        """
+        from . import verifier
+
+        return verifier.explain(self.log, program=self.program, source=self.source)
+
+    def __str__(self) -> str:
+        return str(self.explain())
+
+
+class NotSupportedError(BpfError):
+    """This machine cannot do what was asked; the message names what can.
+
+    Attributes
+    ----------
+    feature : str
+        What is missing ("kprobe", "LSM programs").
+    machine : str
+        Where it was tried ("local, Linux 6.18.44").
+    """
+
+    def __init__(self, feature: str, machine: str, reason: str = "", errno: int = 0, remedy: str = ""):
+        self.feature = feature
+        self.machine = machine
+        self.reason = reason
+        tail = f": {reason}" if reason else ""
+        remedy = remedy or "a lab machine with a stock kernel has it: bl.Lab('vm')"
+        super().__init__(f"{feature} not supported on {machine}{tail}; {remedy}", errno)
+
+
+class CompileError(LabError):
+    """C text that does not compile.
+
+    Attributes
+    ----------
+    diagnostics : str
+        The compiler's lines, numbered as the cell or file is.
+    """
+
+    def __init__(self, diagnostics: str, what: str = "the program"):
+        self.diagnostics = diagnostics
+        super().__init__(f"{what} does not compile:\n{diagnostics.rstrip()}")
+
+
+class ObjectError(LabError, ValueError):
+    """Bytes that are not an object file bpflab can load."""
+
+
+class UnknownNameError(LabError, KeyError):
+    """Nothing has that name; the message offers the near ones."""
+
+    def __init__(self, what: str, name: str, known, where: str = ""):
+        self.name = name
+        known = sorted(map(str, known))
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        place = f" in {where}" if where else ""
+        if near:
+            tail = "did you mean " + " or ".join(f"'{n}'" for n in near) + "?"
+        elif not known:
+            tail = "there is none"
+        elif len(known) <= 12:
+            tail = "there are: " + ", ".join(known)
+        else:
+            tail = f"there are {len(known)}, for example {', '.join(known[:5])}"
+        self.message = f"no {what} named '{name}'{place}; {tail}"
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class CommandError(LabError):
+    """A command on the lab machine ended with a status that is not zero, or not in time.
+
+    Attributes
+    ----------
+    result : bpflab.process.CommandResult or None
+        What it printed until then.
+    """
+
+    def __init__(self, message: str, result=None):
+        self.result = result
+        super().__init__(message)
+
+
+class MachineLost(LabError, ConnectionError):
+    """The agent ended or the connection to it broke; nothing of the lab is left in the kernel."""
