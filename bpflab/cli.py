@@ -1,0 +1,345 @@
+"""`./lab`: the commands that a person types.
+
+Only the standard library is imported at the top: the script `lab` shows help and does the set-up before there is a
+`.venv`. What a command needs beyond that is imported when it runs.
+"""
+
+import argparse
+import difflib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bpflab import setup_steps
+
+TREE = Path(__file__).resolve().parent.parent
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+MANUAL = """\
+bpflab: a workbook of BPF whose every statement is a cell that a real kernel answers
+
+usage
+  ./lab COMMAND [OPTIONS]        ./lab COMMAND --help tells more
+
+commands
+  up        set up what is missing, start JupyterLab, print its address
+  test      set up what the tests need as well, run every test
+  doctor    what this computer can do, and what to do about the rest
+  run       run a chapter from top to bottom without a browser
+  check     judge an answer to an exercise
+  bench     measure bpflab beside what you would use instead
+  clean     remove what a lab left behind
+
+examples
+  ./lab up                       open the address that it prints
+  ./lab up --port 9000           on a port of your choice
+  ./lab run 03                   does chapter 3 work on this computer?
+  ./lab check 03-lpm-trie answer.bpf.c
+  ./lab doctor                   why does a cell say "not supported"?
+
+files
+  notebooks/                     the chapters; 00-start.ipynb comes first
+  exercises/                     the exercises; a chapter links to its own
+  .venv/                         Python packages, in the versions of requirements.lock
+  .cache/setup.log               what apt and pip said in the last set-up
+
+environment
+  BPFLAB_MACHINE                 the machine that labs use: local, vm, vagrant, ssh:user@host
+  JUPYTER_TOKEN                  the token in JupyterLab's address; a random one if not set
+
+exit status
+  0  it worked        1  it did not: a line says why        2  the command line was wrong
+
+Only `up` and `test` install anything, and they say what before they do. Debian packages are installed by
+apt-get, as root or with sudo; everything else stays in this folder. Everything that a lab loads into the
+kernel goes when the lab ends.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that keeps the layout of its texts and speaks as `./lab` does."""
+
+    def __init__(self, name, what, details=""):
+        super().__init__(
+            prog=f"./lab {name}",
+            description=what,
+            epilog=details,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message):
+        self.exit(USAGE, f"lab: {message}; {self.prog} --help tells more\n")
+
+
+def _port(text):
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to 65535")
+    return int(text)
+
+
+def _up_parser():
+    parser = Parser(
+        "up",
+        "Set up what is missing, start JupyterLab on 127.0.0.1, and print its address.",
+        "The address carries a token: whoever has it can run programs as you. Ctrl-C stops JupyterLab, and with it\n"
+        "every lab that a notebook opened. A second start installs nothing.",
+    )
+    parser.add_argument("--port", type=_port, metavar="N", help="listen on port N (else 8888, or the next free one)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument("--setup-only", action="store_true", help="set up, and stop there")
+    return parser
+
+
+def _test_parser():
+    parser = Parser(
+        "test",
+        "Set up what the tests need and run them all.",
+        "Other arguments go to pytest, with paths as seen from the workbook's folder:\n"
+        "  ./lab test -x tests/test_map.py        stop at the first failure, one file\n"
+        "  ./lab test -k ring                     tests with `ring` in their name\n\n"
+        "The end says which machines answered. The exit status is pytest's.",
+    )
+    parser.add_argument("--setup-only", action="store_true", help="set up, and stop there")
+    return parser
+
+
+def _doctor_parser():
+    parser = Parser(
+        "doctor",
+        "Say what this computer can do. Each line was found by trying, and each gap comes with its remedy.",
+        "It installs nothing, and works before the set-up too; it then leaves out what only a lab can try.\n"
+        "Exit status: 0 if every chapter's basics work here, else 1.",
+    )
+    parser.add_argument("--json", action="store_true", help="a list of {name, ok, found, remedy}")
+    return parser
+
+
+def _run_parser():
+    parser = Parser(
+        "run",
+        "Run a chapter from top to bottom without a browser, and say whether every cell worked.",
+        "CHAPTER is the start of a notebook's name (03, 03-maps) or the path of any notebook.\n"
+        "The notebook itself stays as it is unless you say --update.",
+    )
+    parser.add_argument("chapter", metavar="CHAPTER")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the notebook with its results as a web page")
+    parser.add_argument("--update", action="store_true", help="store the results in the notebook (for authors)")
+    return parser
+
+
+def _check_parser():
+    parser = Parser(
+        "check",
+        "Judge an answer to an exercise by what it does: load it, drive it, look at maps, packets and events.",
+        "  ./lab check 03-lpm-trie answer.bpf.c\n\n"
+        "Exit status: 0 solved, 1 not solved (a hint says where to look), 2 no such exercise or file.",
+    )
+    parser.add_argument("exercise", metavar="EXERCISE", help="its name, as in exercises/")
+    parser.add_argument("file", type=Path, metavar="FILE", help="your answer: C or Python, as the exercise asks")
+    return parser
+
+
+def _bench_parser():
+    parser = Parser("bench", "Measure bpflab beside what you would use instead, in one run.")
+    fields = "{name, ours_s, other, other_s, ratio, bar, ok, lost}"
+    parser.add_argument("--json", action="store_true", help=f"a list of {fields}")
+    return parser
+
+
+def _clean_parser():
+    parser = Parser(
+        "clean",
+        "Remove what a lab that is gone left behind: cgroups, queueing disciplines, namespaces, pins.",
+        "A lab sweeps after itself; this is for the day when the computer was cut off in the middle.",
+    )
+    parser.add_argument("--all", action="store_true", help="remove .venv and the caches as well")
+    return parser
+
+
+PARSERS = {
+    "up": _up_parser,
+    "test": _test_parser,
+    "doctor": _doctor_parser,
+    "run": _run_parser,
+    "check": _check_parser,
+    "bench": _bench_parser,
+    "clean": _clean_parser,
+}
+
+
+def _parse(argv):
+    """The command's name, its options, and what is left for pytest."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(MANUAL, end="")
+        raise SystemExit(0 if argv else USAGE)
+    name, *rest = argv
+    if name not in PARSERS:
+        near = difflib.get_close_matches(name, PARSERS, n=1, cutoff=0.5)
+        hint = f"did you mean ./lab {near[0]}?" if near else "./lab --help lists the commands"
+        raise SystemExit(_say(f"there is no command {name!r}; {hint}", USAGE))
+    parser = PARSERS[name]()
+    if name == "test":
+        options, others = parser.parse_known_args(rest)
+        return name, options, others
+    return name, parser.parse_args(rest), []
+
+
+def _say(message, status=FAILED):
+    print(f"lab: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def start(argv):
+    """What the script `lab` calls, under any python: set-up, then the same command inside `.venv`."""
+    try:
+        name, options, _ = _parse(argv)
+        if name in ("up", "test"):
+            setup_steps.prepare(TREE, tests=name == "test")
+            if options.setup_only:
+                print("Everything is set up.")
+                return 0
+        elif not setup_steps.is_ready(TREE):
+            return _before_setup(name, options)
+        if name == "up":
+            _leave_root()
+        # PYTHONPATH could put another copy of bpflab before this one.
+        env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+        python = str(setup_steps.venv_python(TREE))
+        command = [python, "-P", "-m", "bpflab.cli", *argv]
+        if name == "clean" and options.all:
+            # .venv cannot well remove itself.
+            return subprocess.run(command, env=env).returncode or _remove_all()
+        sys.stdout.flush()
+        os.execve(python, command, env)
+    except setup_steps.SetupError as err:
+        return _say(str(err))
+    except OSError as err:
+        return _say(f"{err.strerror}: {err.filename}" if err.filename else str(err))
+    except KeyboardInterrupt:
+        return _say("interrupted; start again and it goes on from here", INTERRUPTED)
+
+
+def _before_setup(name, options):
+    """The two commands that are of use while there is no `.venv`, or an old one."""
+    if name == "doctor":
+        return _doctor(options, [])
+    if name == "clean" and options.all:
+        return _remove_all()
+    return _say("not set up yet, or the lock file has changed; run ./lab up --setup-only first")
+
+
+def _remove_all():
+    removed = [path for path in (TREE / ".venv", TREE / ".cache") if path.exists()]
+    for path in removed:
+        print(f"removing {path}", flush=True)
+        shutil.rmtree(path)
+    if not removed:
+        print("there is no .venv and no .cache")
+    return 0
+
+
+def _leave_root():
+    """Under `sudo ./lab up`, let Jupyter be the user who called sudo, where the lab's agent can still become root."""
+    owner = setup_steps.tree_owner(TREE)
+    if not owner:
+        return
+    groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
+    as_user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
+    if subprocess.run(["sudo", "-n", "true"], capture_output=True, **as_user).returncode:
+        print(f"JupyterLab runs as root: sudo asks {owner.pw_name} for a password, and a notebook cannot type one.")
+        return
+    os.setgroups(groups)
+    os.setgid(owner.pw_gid)
+    os.setuid(owner.pw_uid)
+    os.environ |= {"HOME": owner.pw_dir, "USER": owner.pw_name, "LOGNAME": owner.pw_name}
+    for name in [name for name in os.environ if name.startswith("SUDO_")]:
+        del os.environ[name]
+
+
+def main(argv=None):
+    """What `python -m bpflab.cli` calls: the command itself, in a python that has the packages."""
+    name, options, others = _parse(sys.argv[1:] if argv is None else argv)
+    try:
+        return COMMANDS[name](options, others)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except Exception as err:
+        from bpflab.errors import LabError
+
+        if not isinstance(err, (LabError, OSError)):
+            raise
+        return _say(str(err))
+
+
+def _up(options, _):
+    from bpflab import notebook_server
+
+    return notebook_server.serve(TREE, port=options.port, browser=not options.no_browser)
+
+
+def _test(_, others):
+    import pytest
+
+    os.chdir(TREE)
+    return int(pytest.main(others))
+
+
+def _doctor(options, _):
+    from bpflab import doctor
+
+    return doctor.report(TREE, as_json=options.json)
+
+
+def _run(options, _):
+    from bpflab import runner
+
+    return runner.run(TREE, options.chapter, html=options.html, update=options.update)
+
+
+def _check(options, _):
+    try:
+        answer = options.file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return _say(f"{options.file} is not text; give the file with your answer", USAGE)
+    except OSError as err:
+        return _say(f"cannot read {options.file}: {err.strerror}", USAGE)
+    names = sorted(path.stem for path in (TREE / "exercises").glob("[0-9]*.ipynb"))
+    if options.exercise not in names:
+        near = difflib.get_close_matches(options.exercise, names, n=3, cutoff=0.4) or names
+        return _say(f"there is no exercise {options.exercise!r}; there is {', '.join(near)}", USAGE)
+    from bpflab import exercise
+
+    result = exercise.check(options.exercise, answer)
+    print(result)
+    return 0 if result.solved else FAILED
+
+
+def _bench(options, _):
+    from bpflab import bench
+
+    return bench.main(["--json"] if options.json else [])
+
+
+def _clean(_, __):
+    from bpflab.machines import local
+
+    removed = local.sweep()
+    print("\n".join(f"removed {what}" for what in removed) or "nothing of ours was left")
+    return 0
+
+
+COMMANDS = {
+    "up": _up,
+    "test": _test,
+    "doctor": _doctor,
+    "run": _run,
+    "check": _check,
+    "bench": _bench,
+    "clean": _clean,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

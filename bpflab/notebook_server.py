@@ -1,0 +1,117 @@
+"""JupyterLab for the workbook: on this computer only, behind a token, with its own settings, without a network."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+from pathlib import Path
+
+FIRST_PORT = 8888
+FIRST_PAGE = "notebooks/00-start.ipynb"
+
+
+def jupyter_environment(tree):
+    """Keep Jupyter's and IPython's settings, history and sockets in the workbook's folder.
+
+    A start-up file or an extension in somebody's home must not change what a chapter does, and a chapter must not
+    change their settings.
+
+    Parameters
+    ----------
+    tree : pathlib.Path
+        The workbook's folder.
+    """
+    kept = tree / ".cache" / "jupyter"
+    kept.mkdir(parents=True, exist_ok=True)
+    os.environ |= {
+        "JUPYTER_CONFIG_DIR": str(kept),
+        "JUPYTER_DATA_DIR": str(kept),
+        "JUPYTER_RUNTIME_DIR": str(kept / "runtime"),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "IPYTHONDIR": str(kept / "ipython"),
+    }
+
+
+def serve(tree, port=None, browser=True):
+    """Run JupyterLab until Ctrl-C.
+
+    Parameters
+    ----------
+    tree : pathlib.Path
+        The workbook's folder; what JupyterLab shows.
+    port : int, optional
+        The only port to try; 8888 or the next free one if not given.
+    browser : bool
+        Open a browser, where there is a desktop.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    if port and (reason := _port_trouble(port)):
+        print(f"lab: cannot listen on port {port}: {reason}; ./lab up takes a free one itself", file=sys.stderr)
+        return 1
+    jupyter_environment(tree)
+    from jupyterlab.labapp import LabApp
+    from traitlets.config import Config
+
+    token = os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(24)
+    config = Config()
+    config.ServerApp.update(
+        ip="127.0.0.1",
+        port=port or FIRST_PORT,
+        port_retries=0 if port else 50,
+        root_dir=str(tree),
+        preferred_dir=str(tree / "notebooks"),
+        allow_root=True,  # as root only where there is no choice: see cli._leave_root
+        answer_yes=True,
+        log_level="ERROR",
+        # Without a desktop Python may find a text browser, which would take the terminal over.
+        open_browser=browser and any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")),
+    )
+    config.IdentityProvider.token = token
+    config.LabApp.update(
+        news_url=None,
+        check_for_updates_class="jupyterlab.NeverCheckForUpdate",
+        extension_manager="readonly",
+    )
+    _first_workspace(Path(os.environ["JUPYTER_CONFIG_DIR"]) / "lab" / "workspaces")
+    server = LabApp.initialize_server(argv=[], config=config)
+    # A closed terminal ends JupyterLab as Ctrl-C does, kernels and their labs included.
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    server.io_loop.add_callback(_announce, f"http://127.0.0.1:{server.port}/lab?token={token}")
+    server.start()
+    return 0
+
+
+def _announce(address):
+    print("JupyterLab is running; Ctrl-C stops it. Open this address:", flush=True)
+    print(address, flush=True)
+
+
+def _port_trouble(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return "ports below 1024 are root's"
+        except OSError:
+            return "another program has it"
+    return None
+
+
+def _first_workspace(folder):
+    """Let the first visit open the first page; afterwards JupyterLab remembers what was open."""
+    from jupyterlab_server.workspaces_handler import WorkspacesManager
+
+    if any(folder.glob("*.jupyterlab-workspace")):
+        return
+    page = f"notebook:{FIRST_PAGE}"
+    layout = {"main": {"dock": {"type": "tab-area", "currentIndex": 0, "widgets": [page]}, "current": page}}
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {"layout-restorer:data": layout, page: {"data": {"path": FIRST_PAGE, "factory": "Notebook"}}}
+    WorkspacesManager(str(folder)).save("default", json.dumps({"data": data, "metadata": {"id": "default"}}))
