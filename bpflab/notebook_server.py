@@ -56,32 +56,29 @@ def serve(tree, port=None, browser=True):
         return 1
     jupyter_environment(tree)
     from jupyterlab.labapp import LabApp
-    from traitlets.config import Config
 
     token = os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(24)
-    config = Config()
-    config.ServerApp.update(
-        ip="127.0.0.1",
-        port=port or FIRST_PORT,
-        port_retries=0 if port else 50,
-        root_dir=str(tree),
-        preferred_dir=str(tree / "notebooks"),
-        allow_root=True,  # as root only where there is no choice: see cli._leave_root
-        answer_yes=True,
-        log_level="ERROR",
+    settings = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port or FIRST_PORT,
+        "ServerApp.port_retries": 0 if port else 50,
+        "ServerApp.root_dir": tree,
+        "FileContentsManager.preferred_dir": "notebooks",
+        "ServerApp.allow_root": True,  # as root only where there is no choice: see cli._leave_root
         # Without a desktop Python may find a text browser, which would take the terminal over.
-        open_browser=browser and any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")),
-    )
-    config.IdentityProvider.token = token
-    config.LabApp.update(
-        news_url=None,
-        check_for_updates_class="jupyterlab.NeverCheckForUpdate",
-        extension_manager="readonly",
-    )
+        "ServerApp.open_browser": browser and any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY")),
+        "IdentityProvider.token": token,
+        "KernelManager.transport_encryption": "auto",
+        "LabApp.news_url": None,
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.extension_manager": "readonly",
+        "Application.log_level": "ERROR",
+    }
     _first_workspace(Path(os.environ["JUPYTER_CONFIG_DIR"]) / "lab" / "workspaces")
-    server = LabApp.initialize_server(argv=[], config=config)
-    # A closed terminal ends JupyterLab as Ctrl-C does, kernels and their labs included.
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    server = LabApp.initialize_server(argv=[f"--{name}={value}" for name, value in settings.items()])
+    # Ctrl-C needs no second thought here, and a closed terminal ends JupyterLab, its kernels and their labs too.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
     server.io_loop.add_callback(_announce, f"http://127.0.0.1:{server.port}/lab?token={token}")
     server.start()
     return 0
