@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import values
-from .layout import Field
+from .dtype import bitfield, native, truth
 
 if TYPE_CHECKING:
     from .types import Type
@@ -27,7 +27,8 @@ def _add(out: dict[str, Any], t: Type, array: np.ndarray, name: str) -> None:
         for f in values.visible(t):
             path = f"{name}.{f.name}" if name else f.name
             if f.bits:
-                out[path] = _bitfield(f, array[f.name], t.btf.order)
+                numbers = bitfield(f, array[f.name], t.btf.order)
+                out[path] = _enum(f.type, numbers) if f.type.enumerators else numbers
             else:
                 _add(out, f.type, array[f.name], path)
         return
@@ -48,7 +49,7 @@ def _scalar(t: Type, array: np.ndarray) -> Any:
     if r.kind in ("enum", "enum64"):
         return _enum(t, native(array))
     if t.encoding == "bool":
-        return (array.view(np.uint8) if array.dtype == np.bool_ else array) != 0
+        return truth(array)
     if r.kind == "int" and t.size == 16:
         high, low = (0, 1) if t.order == ">" else (1, 0)
         top = native(array[:, high])
@@ -56,11 +57,6 @@ def _scalar(t: Type, array: np.ndarray) -> Any:
             top = top.view(np.int64)
         return (top.astype(object) << 64) | native(array[:, low]).astype(object)
     return native(array)
-
-
-def native(array: np.ndarray) -> np.ndarray:
-    """A contiguous copy in this computer's byte order."""
-    return array.astype(array.dtype.newbyteorder("="), order="C")
 
 
 def _count(t: Type) -> int:
@@ -93,61 +89,63 @@ def _innermost(t: Type) -> Type:
     return t
 
 
-def _bitfield(f: Field, window: np.ndarray, order: str) -> np.ndarray:
-    """Put the window's bytes together as one number and take the bits out."""
-    n, shift = f.window[1], f.shift(order)
-    work = np.uint8 if n == 1 else np.uint64
-    value: Any = work(0)
-    for i in range(n):
-        byte = (window if n == 1 else window[:, i]).astype(work)
-        up = 8 * (i if order == "<" else n - 1 - i) - shift
-        value = value | (byte << work(up) if up >= 0 else byte >> work(-up))
-    value = value & work((1 << f.bits) - 1 & (0xFF if n == 1 else 0xFFFFFFFFFFFFFFFF))
-    if f.type.encoding == "bool":
-        return value != 0
-    dtype = np.dtype(f"{'i' if f.type.encoding == 'signed' else 'u'}{f.type.size}")
-    value = value.astype(np.uint64)
-    if f.type.encoding == "signed":
-        top = np.uint64(1 << (f.bits - 1))
-        value = ((value ^ top) - top).view(np.int64)
-    value = value.astype(dtype)
-    return _enum(f.type, value) if f.type.enumerators else value
-
-
 def _enum(t: Type, numbers: np.ndarray) -> Any:
     """A Categorical: names where the enum has them, numbers as text where not."""
     import pandas as pd  # takes half a second, and only frames need it
 
     names: dict[int, str] = {}
-    for name, value in t.enumerators.items():
+    for name, value in sorted(t.enumerators.items(), key=lambda pair: pair[1]):
         names.setdefault(value, name)  # of several names for one value, the first
-    known = np.array(sorted(names), dtype=object).astype(numbers.dtype) if names else np.empty(0, numbers.dtype)
-    at = np.searchsorted(known, numbers)
-    found = known[np.minimum(at, len(known) - 1)] == numbers if len(known) else np.zeros(len(numbers), bool)
-    categories = [names[v] for v in known.tolist()]
-    if not found.all():
-        foreign, which = np.unique(numbers[~found], return_inverse=True)
-        at[~found] = len(categories) + which
-        categories += map(str, foreign.tolist())
-    return pd.Categorical.from_codes(at, categories)
+    codes, seen = pd.factorize(numbers)
+    for value in sorted(set(seen.tolist()) - set(names)):
+        names[value] = str(value)
+    place = {value: i for i, value in enumerate(names)}
+    return pd.Categorical.from_codes(np.array([place[v] for v in seen.tolist()], np.intp)[codes], list(names.values()))
 
 
-def _text(array: np.ndarray) -> np.ndarray:
+def _text(array: np.ndarray) -> Any:
     """Text of char arrays. Every distinct content is decoded once: real data repeats names a lot."""
     import pandas as pd
 
     n, size = len(array), array.dtype.itemsize
-    if array.ndim > 1 or not n:  # char[0]
-        return np.full(n, "", object)
-    words = -(-size // 8)
-    padded = np.zeros((n, words * 8), np.uint8)
-    padded[:, :size] = np.ascontiguousarray(array).view(np.uint8).reshape(n, size)
-    codes = np.zeros(n, np.intp)
-    for word in padded.view(np.uint64).T:
-        part, seen = pd.factorize(word)
-        codes, _ = pd.factorize(codes * len(seen) + part)
-    # factorize numbers the contents in the order of their first row
-    first = np.zeros(codes.max() + 1, np.intp)
-    first[codes[::-1]] = np.arange(n - 1, -1, -1)
-    texts = [bytes(row).partition(b"\0")[0].decode("utf-8", "backslashreplace") for row in padded[first]]
-    return np.array(texts, object)[codes]
+    if array.ndim > 1 or not n:  # char[0], or no rows
+        return pd.array([""] * n, dtype="str")
+    content = np.ascontiguousarray(array).view(np.uint8).reshape(n, size)
+    if size % 8:
+        padded = np.zeros((n, size + -size % 8), np.uint8)
+        padded[:, :size] = content
+        content = padded
+    codes, first = _distinct(content.view(np.uint64))
+    texts = [row.tobytes().partition(b"\0")[0].decode("utf-8", "backslashreplace") for row in content[first]]
+    return pd.array(texts, dtype="str").take(codes)
+
+
+MIX = [pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(1, 1 << 7)]
+
+
+def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the distinct rows: (number of each row, first row of each number).
+
+    Each row is mixed into one word, which pandas numbers by hashing. Rows that differ may mix to the same word; a
+    comparison of every row with the first of its number finds out, and then the words are numbered one after another.
+    """
+    import pandas as pd
+
+    words = rows.T
+    mixed = words[0] if len(words) == 1 else sum(w * np.uint64(MIX[i % len(MIX)]) for i, w in enumerate(words))
+    codes, seen = pd.factorize(mixed)
+    first = _first(codes, len(seen))
+    if len(words) > 1 and not all((w[first][codes] == w).all() for w in words):
+        codes = np.zeros(len(rows), np.int64)
+        for w in words:
+            part, seen = pd.factorize(w)
+            codes, numbers = pd.factorize(codes * len(seen) + part)
+        first = _first(codes, len(numbers))
+    return codes, first
+
+
+def _first(codes: np.ndarray, n: int) -> np.ndarray:
+    """Row of the first appearance of each code."""
+    first = np.empty(n, np.intp)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return first

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ObjectError
+from .layout import Field
 
 if TYPE_CHECKING:
     from .types import Type
@@ -59,6 +60,34 @@ def _record(r: Type) -> np.dtype:
             formats.append(f.type.dtype)
             offsets.append(f.offset)
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": r.size})
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """A contiguous copy in this computer's byte order."""
+    return array.astype(array.dtype.newbyteorder("="), order="C")
+
+
+def truth(array: np.ndarray) -> np.ndarray:
+    """Bools of numbers. NumPy trusts that a bool holds 0 or 1; memory may hold anything."""
+    return (array.view(np.uint8) if array.dtype == np.bool_ else array) != 0
+
+
+def bitfield(f: Field, window: np.ndarray, order: str) -> np.ndarray:
+    """The numbers of a bitfield: put its bytes together as one number and take the bits out."""
+    n, shift = f.window[1], f.shift(order)
+    work = np.uint8 if n == 1 else np.uint64
+    value: Any = work(0)
+    for i in range(n):
+        byte = (window if n == 1 else window[..., i]).astype(work)
+        up = 8 * (i if order == "<" else n - 1 - i) - shift
+        value = value | (byte << work(up) if up >= 0 else byte >> work(-up))
+    value = value & work((1 << f.bits) - 1)
+    if f.type.encoding == "bool":
+        return value != 0
+    if f.type.encoding == "signed":
+        top = np.uint64(1 << (f.bits - 1))
+        value = ((value.astype(np.uint64) ^ top) - top).view(np.int64)
+    return value.astype(f"{'i' if f.type.encoding == 'signed' else 'u'}{f.type.size}")
 
 
 def array(t: Type, buffer, count: int, stride: int | None) -> np.ndarray:

@@ -101,5 +101,5 @@ def guard(t: Type, make: Callable[[], Any]) -> Any:
 
 def identifier(name: str, otherwise: str) -> str:
     """A name that Python takes for a class."""
-    name = re.sub(r"\W", "_", name)
-    return name if name.isidentifier() and not iskeyword(name) else otherwise
+    name = re.sub(r"\W", "_", name) or otherwise
+    return name + "_" if iskeyword(name) else name if name.isidentifier() else "_" + name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -95,7 +96,7 @@ class Btf:
         if kind is None:
             ids = range(self._first_id, len(self) + 1)
         else:
-            ids = (np.flatnonzero(self._kinds() == _kind_number(kind)) + self._first_id).tolist()
+            ids = (np.flatnonzero(self._kinds == _kind_number(kind)) + self._first_id).tolist()
         return map(self.type, ids)
 
     def find(self, name: str, kind: str | None = None) -> Type:
@@ -165,14 +166,20 @@ class Btf:
         return self.data[start : self.data.index(b"\0", start)].decode("utf-8", "replace")
 
     def _place(self, id: int) -> int:
-        return self._type_start + 4 * self._starts[id - self._first_id]
+        return self._type_start + 4 * int(self._starts[id - self._first_id])
 
+    @cached_property
     def _kinds(self) -> np.ndarray:
-        return self._words[np.asarray(self._starts, np.intp) + 1] >> 24 & 0x1F
+        return self._words[self._starts + 1] >> 24 & 0x1F
+
+    @cached_property
+    def _names(self) -> np.ndarray:
+        """Where the name of each type is in the strings."""
+        return self._words[self._starts]
 
     def _named(self, name: str) -> list[int]:
         """Ids of the types of this blob that have exactly this name."""
-        if not name or not self._starts:
+        if not name:
             return []
         # A name may be the tail of a longer string, so look for every place that reads as the name.
         needle, places = name.encode("utf-8", "replace") + b"\0", []
@@ -181,14 +188,12 @@ class Btf:
         while at >= 0:
             places.append(at - start + self._first_str)
             at = self.data.find(needle, at + 1, end)
-        names = self._words[np.asarray(self._starts, np.intp)]
-        return (np.flatnonzero(np.isin(names, places)) + self._first_id).tolist()
+        return (np.flatnonzero(np.isin(self._names, places)) + self._first_id).tolist()
 
     def _near(self, name: str, kinds: tuple[str, ...]) -> set[str]:
         """Names worth comparing with one that was not found: a kernel has too many to compare all."""
-        wanted = np.isin(self._kinds(), [KINDS.index(k) for k in kinds])
-        offsets = set(self._words[np.asarray(self._starts, np.intp)[wanted]].tolist())
-        names = {self.string(offset) for offset in offsets} - {""}
+        wanted = np.isin(self._kinds, [KINDS.index(k) for k in kinds])
+        names = {self.string(offset) for offset in set(self._names[wanted].tolist())} - {""}
         if len(names) > 500:
             low = set(name.lower())
             names = {n for n in names if abs(len(n) - len(name)) < 3 and len(low - set(n.lower())) < 3}
@@ -223,7 +228,7 @@ def _header(data: bytes) -> tuple[str, int, int, int, int]:
     return order, type_start, type_len, str_start, str_len
 
 
-def _scan(words: np.ndarray) -> list[int]:
+def _scan(words: np.ndarray) -> np.ndarray:
     """Word index at which each type starts.
 
     A type's length hangs on its kind and on how many members it has, so the next type is known only from the one
@@ -234,7 +239,7 @@ def _scan(words: np.ndarray) -> list[int]:
     if n < 3:
         if n:
             raise ObjectError(f"the types of this BTF are cut short; {NEXT_STEP}")
-        return []
+        return np.empty(0, np.intp)
     info = words[1:].astype(np.int64)
     kind = info >> 24 & 0x1F
     step = _FIXED_WORDS[kind] + (info & 0xFFFF) * _EACH_WORDS[kind]
@@ -252,4 +257,4 @@ def _scan(words: np.ndarray) -> list[int]:
         at = -1
     if at != n or n - starts[-1] < 3:
         raise ObjectError(f"the last type of this BTF is cut short; {NEXT_STEP}")
-    return starts
+    return np.array(starts, np.intp)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import namedtuple
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .dtype import bitfield, native, truth
 from .layout import Field, guard, identifier
 
 if TYPE_CHECKING:
@@ -95,6 +99,28 @@ def _bitfield(f: Field, order: str) -> Decoder:
     if f.type.encoding == "signed":
         return lambda buf, at: ((int.from_bytes(buf[at + first : at + first + n], name) >> shift & mask) ^ top) - top
     return lambda buf, at: int.from_bytes(buf[at + first : at + first + n], name) >> shift & mask
+
+
+def decode_all(t: Type, array: np.ndarray) -> list:
+    """As `decode`, for each value of an array (of any shape, flattened). Works column by column."""
+    r, own = t.resolved, t.dtype.shape
+    n = math.prod(array.shape[: array.ndim - len(own)])
+    array = array.reshape(n, *own)
+    if scalar_code(t):
+        return (truth(array) if t.encoding == "bool" else native(array)).tolist()
+    if t.is_text and t.size:
+        return [text(one) for one in array.tolist()]
+    if r.kind in ("struct", "union") and visible(t):
+        parts = []
+        for f in visible(t):
+            part = array[f.name]
+            parts.append(bitfield(f, part, t.btf.order).tolist() if f.bits else decode_all(f.type, part))
+        return list(map(t.record._make, zip(*parts, strict=True)))
+    if r.kind == "array" and not t.is_text:
+        flat = decode_all(r.target, array) if r.nelems else []
+        return [flat[i * r.nelems : (i + 1) * r.nelems] for i in range(n)]
+    read = decoder(t)
+    return [read(row.tobytes(), 0) for row in array]
 
 
 def text(data: bytes) -> str:
