@@ -26,7 +26,8 @@ def dtype_of(t: Type) -> np.dtype:
         case "array" if t.is_text:
             return np.dtype(f"S{r.nelems}") if r.nelems else np.dtype(("S1", (0,)))
         case "array":
-            return np.dtype((r.target.dtype, (r.nelems,)))
+            element = r.target.dtype
+            return np.dtype((element.base, (r.nelems, *element.shape)))
         case "struct" | "union":
             return _record(r)
         case "var":
