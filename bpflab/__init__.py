@@ -1,0 +1,66 @@
+"""bpflab: BPF on a real kernel, from a notebook.
+
+    import bpflab as bl
+    lab = bl.Lab()
+    obj = lab.load("prog.bpf.c")
+    obj.programs["count"].attach()
+    obj.maps["counts"].to_frame()
+
+What is drawn or judged is imported when it is first used, so that `import bpflab` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from .compiler import CSource
+from .errors import (
+    BpfError,
+    CommandError,
+    CompileError,
+    LabError,
+    MachineLost,
+    NotSupportedError,
+    ObjectError,
+    UnknownNameError,
+    VerifierError,
+)
+from .lab import Lab
+
+# name -> module that has it
+_LAZY = {
+    "check": "exercise",
+    "doctor": "doctor",
+    "explore": "widgets",
+    "histogram": "plots",
+    "progress": "exercise",
+}
+
+__all__ = [
+    "BpfError",
+    "CSource",
+    "CommandError",
+    "CompileError",
+    "Lab",
+    "LabError",
+    "MachineLost",
+    "NotSupportedError",
+    "ObjectError",
+    "UnknownNameError",
+    "VerifierError",
+    "check",
+    "doctor",
+    "explore",
+    "histogram",
+    "progress",
+]
+
+
+def __getattr__(name: str):
+    if name in _LAZY:
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module 'bpflab' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,136 @@
+"""Loaded programs by descriptor: what they are, run them on data, read their instructions."""
+
+import ctypes
+import os
+import struct
+
+from .serve import quick
+from .syscalls import ENABLE_STATS, PROG_GET_FD_BY_ID, PROG_TEST_RUN, Attr, bpf, fill_info, info
+
+_INFO_SIZE = 232  # struct bpf_prog_info up to attach_btf_id
+_stats_fd = None
+
+
+@quick
+def describe(fd):
+    """What `struct bpf_prog_info` says of a program."""
+    raw = info(fd, _INFO_SIZE)
+    n_maps = struct.unpack_from("I", raw, 52)[0]
+    map_ids = []
+    if n_maps:
+        array = (ctypes.c_uint32 * n_maps)()
+        request = ctypes.create_string_buffer(_INFO_SIZE)
+        struct.pack_into("IQ", request, 52, n_maps, 0)
+        struct.pack_into("Q", request, 56, ctypes.addressof(array))
+        fill_info(fd, request)
+        map_ids = list(array)
+    u32 = lambda at: struct.unpack_from("I", raw, at)[0]  # noqa: E731
+    u64 = lambda at: struct.unpack_from("Q", raw, at)[0]  # noqa: E731
+    return {
+        "fd": fd,
+        "type": u32(0),
+        "id": u32(4),
+        "tag": raw[8:16].hex(),
+        "jited_len": u32(16),
+        "xlated_len": u32(20),
+        "loaded_at_ns": u64(40),
+        "name": raw[64:80].split(b"\0")[0].decode(errors="replace"),
+        "map_ids": map_ids,
+        "btf_id": u32(128),
+        "run_time_ns": u64(192),
+        "run_cnt": u64(200),
+        "recursion_misses": u64(208),
+        "verified_insns": u32(216),
+    }
+
+
+def arrays(fd):
+    """Instructions as the kernel runs them, and the tables that tie them to source lines.
+
+    Returns
+    -------
+    dict of bytes
+        `xlated` (struct bpf_insn), `jited` (native code; empty where the kernel keeps it to itself), `line_info`
+        (struct bpf_line_info), `func_info` (struct bpf_func_info).
+    """
+    raw = info(fd, _INFO_SIZE)
+    request = ctypes.create_string_buffer(_INFO_SIZE)
+    wanted = {}
+    # name: (offset of the length or count, its unit, offset of the pointer, offset of the record size)
+    for name, count_at, pointer_at, record_at in (
+        ("jited", 16, 24, None),
+        ("xlated", 20, 32, None),
+        ("func_info", 144, 136, 132),
+        ("line_info", 148, 152, 172),
+    ):
+        count = struct.unpack_from("I", raw, count_at)[0]
+        record = struct.unpack_from("I", raw, record_at)[0] if record_at else 1
+        if count:
+            wanted[name] = ctypes.create_string_buffer(count * record)
+            struct.pack_into("I", request, count_at, count)
+            struct.pack_into("Q", request, pointer_at, ctypes.addressof(wanted[name]))
+            if record_at:
+                struct.pack_into("I", request, record_at, record)
+    fill_info(fd, request)
+    reply = {name: buffer.raw for name, buffer in wanted.items()}
+    for name, at in (("jited", 24), ("xlated", 32)):  # the kernel clears the pointer of what it does not show
+        if not struct.unpack_from("Q", request, at)[0]:
+            reply[name] = b""
+    return {name: reply.get(name, b"") for name in ("xlated", "jited", "line_info", "func_info")}
+
+
+def test_run(fd, data, ctx, repeat, size_out, flags, cpu):
+    """BPF_PROG_TEST_RUN, net/bpf/test_run.c.
+
+    Returns
+    -------
+    dict
+        `retval` (u32), `data` and `ctx` (bytes, None when there was none), `duration_ns` per run.
+    """
+    data_in = ctypes.create_string_buffer(data, len(data)) if data else None
+    data_out = ctypes.create_string_buffer(size_out) if size_out else None
+    ctx_in = ctypes.create_string_buffer(ctx, len(ctx)) if ctx else None
+    ctx_out = ctypes.create_string_buffer(len(ctx)) if ctx and not data_in is None else None
+    at = lambda buffer: ctypes.addressof(buffer) if buffer is not None else 0  # noqa: E731
+    attr = Attr(
+        "IIIIQQIIIIQQII",
+        fd,
+        0,
+        len(data or b""),
+        size_out,
+        at(data_in),
+        at(data_out),
+        repeat,
+        0,
+        len(ctx or b""),
+        len(ctx or b"") if ctx_out is not None else 0,
+        at(ctx_in),
+        at(ctx_out),
+        flags,
+        cpu,
+    )
+    bpf(PROG_TEST_RUN, attr)
+    return {
+        "retval": attr.get("I", 4),
+        "data": data_out.raw[: attr.get("I", 12)] if data_out is not None else None,
+        "ctx": ctx_out.raw[: attr.get("I", 44)] if ctx_out is not None else None,
+        "duration_ns": attr.get("I", 36),
+    }
+
+
+@quick
+def enable_stats():
+    """Count runs and run time of every program from now until the lab ends (BPF_ENABLE_STATS)."""
+    global _stats_fd
+    if _stats_fd is None:
+        _stats_fd = bpf(ENABLE_STATS, Attr("I", 0))
+
+
+@quick
+def by_id(number):
+    return describe(bpf(PROG_GET_FD_BY_ID, Attr("I", number)))
+
+
+@quick
+def close(fd):
+    os.close(fd)

@@ -1,0 +1,156 @@
+"""C to a CO-RE object: clang once, then a cache by content."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .errors import CompileError, LabError
+
+
+class CSource(str):
+    """C text that remembers where its first line stands in a notebook cell.
+
+    Attributes
+    ----------
+    name : str
+        For messages and for the object.
+    line : int
+        Line of the cell that the text starts on.
+    """
+
+    def __new__(cls, text: str, name: str = "program", line: int = 1):
+        self = super().__new__(cls, text)
+        self.name, self.line = name, line
+        return self
+
+
+def cache_folder() -> Path:
+    """Where objects and vmlinux.h are kept: $XDG_CACHE_HOME/bpflab, or a folder of this process if that is not writable."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bpflab"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return _own_folder()
+
+
+@functools.cache
+def _own_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="bpflab-"))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that no other process sees half of it; a full disk is no reason to fail, the cache is only skipped."""
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
+
+
+@functools.cache
+def clang() -> str | None:
+    """A clang that has the bpf target, or None."""
+    for name in ("clang", *(f"clang-{n}" for n in range(22, 10, -1))):
+        path = shutil.which(name)
+        if path:
+            listed = subprocess.run([path, "--print-targets"], capture_output=True, text=True)
+            if listed.returncode or "bpf" in listed.stdout:  # clang before 13 cannot list them; compiling will tell
+                return path
+    return None
+
+
+@functools.cache
+def _identity(path: str) -> str:
+    stat = os.stat(os.path.realpath(path))
+    return f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}"
+
+
+_TARGET_ARCH = {"x86_64": "x86", "aarch64": "arm64", "riscv64": "riscv", "s390x": "s390", "ppc64le": "powerpc"}
+
+
+def compile_c(source: str, arch: str, vmlinux: Path, name: str = "program", line: int = 1) -> bytes:
+    """Compile C text to a BPF object with BTF.
+
+    Parameters
+    ----------
+    source : str
+        With `#include "vmlinux.h"` and libbpf's headers.
+    arch : str
+        Of the machine that will run it ("x86_64"): decides __TARGET_ARCH_, hence where PT_REGS_PARM1 looks.
+    vmlinux : pathlib.Path
+        Folder with the lab machine's vmlinux.h.
+    name, line : str, int
+        What the text is called in diagnostics, and the number of its first line.
+
+    Returns
+    -------
+    bytes
+        An ELF object.
+
+    Raises
+    ------
+    CompileError
+        With clang's lines.
+    LabError
+        There is no clang.
+    """
+    program = clang()
+    if not program:
+        raise LabError("there is no clang with the bpf target on this computer; run ./lab up, or: apt install clang")
+    arguments = [
+        *("-O2", "-g", "-Wall", "-target", "bpf", f"-D__TARGET_ARCH_{_TARGET_ARCH.get(arch, arch)}"),
+        *("-I", str(vmlinux)),
+        # usdt.bpf.h and others reach asm/, which Debian keeps by architecture; last, so that nothing of it shadows
+        *("-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu"),
+        *("-fno-ident", "-Wno-unused-function", "-Wno-missing-declarations", "-Wno-compare-distinct-pointer-types"),
+    ]
+    # -g records the folder; a fixed one keeps objects alike wherever they are built
+    arguments += [f"-fdebug-prefix-map={os.getcwd()}=."]
+    text = f'#line {line} "{name}"\n{source}'
+    identity = "\0".join([_identity(program), *arguments[:-1], text])
+    cached = cache_folder() / "objects" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.bpf.o"
+    if cached.exists():
+        return cached.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="bpflab-") as folder:
+        out = Path(folder) / "out.o"
+        done = subprocess.run(
+            [program, *arguments, "-x", "c", "-c", "-", "-o", str(out)], input=text, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise CompileError(tidy(done.stderr), f"'{name}'")
+        data = out.read_bytes()
+    try:
+        cached.parent.mkdir(exist_ok=True)
+        write_whole(cached, data)
+    except OSError:
+        pass
+    return data
+
+
+def tidy(text: str) -> str:
+    """Clang's output without the counts at its end and without warnings when there are errors."""
+    blocks, keep = [], False
+    for line in text.splitlines():
+        start = re.match(r"(?:\S.*?:\d+:\d+: |\S.*: )?(fatal error|error|warning|note): ", line)
+        if start and "warning" not in start[1]:
+            keep = True
+        elif start or re.fullmatch(r"\d+ (warning|error)s?( and \d+ errors?)? generated\.", line):
+            keep = False
+        elif line.startswith("In file included"):
+            continue
+        if keep:
+            blocks.append(line)
+    return "\n".join(blocks) or text

@@ -1,0 +1,573 @@
+"""Maps: a typed view of what the agent owns."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from . import kinds, lpm
+from .btf import Type, c, ctype
+from .errors import BpfError, NotSupportedError
+from .machines import AgentError
+
+if TYPE_CHECKING:
+    from .lab import Lab
+
+SPARE = 64  # room for entries that appear while a map is read
+
+
+class Map:
+    """A BPF map.
+
+    Get one from `obj.maps["name"]`, `Lab.create_map` or `Lab.pinned`. Reading and writing one entry is a bpf(2)
+    call on the lab machine; `to_frame` and `to_numpy` read all of them in batches.
+
+    Attributes
+    ----------
+    name, type : str
+        As the kernel has them; the type in lower case ("lru_hash").
+    id, max_entries, flags : int
+        Of `struct bpf_map_info`; flags are the BPF_F_ bits of the map's creation.
+    key_type, value_type : bpflab.btf.Type or None
+        None where the map has no such part (a queue has no keys, a ring buffer neither).
+    ncpus : int or None
+        For a per-CPU map how many values a key has; else None.
+    """
+
+    def __init__(self, lab: Lab, about: dict, key_type: Type | None = None, value_type: Type | None = None):
+        self._lab = lab
+        self._fd = about["fd"]
+        self.id = about["id"]
+        self.type = kinds.name_of(kinds.MAP_TYPES, about["type"])
+        self.max_entries = about["max_entries"]
+        self.flags = about["flags"]
+        self.name = about["name"]
+        self.key_size, self.value_size = about["key_size"], about["value_size"]
+        self.key_type = key_type or _plain(self.key_size)
+        self.value_type = value_type or _plain(self.value_size)
+        self.ncpus = lab.ncpus if self.type in kinds.PERCPU_MAPS else None
+        self._stride = (self.value_size + 7) // 8 * 8 if self.ncpus else self.value_size
+        self.pins: list[str] = []
+        self.closed = False
+        self.definition = None  # bpflab.btf.MapDef, where the object's BTF has one
+        self._object = None
+        self._rings: list = []
+
+    def _complain(self, error: AgentError, doing: str, key=...) -> Exception:
+        """The agent's errno in the words of this map."""
+        number = error.payload["errno"]
+        at = "" if key is ... else f" at key {key!r}"
+        text = f"map '{self.name}': {doing}{at}"
+        reason = None
+        if number == errno.EPERM and self.frozen:
+            reason = "it is frozen: user space may only read it; create it anew to change it"
+        elif number in (errno.E2BIG, errno.ENOSPC) and self.type in ("array", "percpu_array"):
+            reason = f"the index is out of range; it has {self.max_entries} elements, 0 to {self.max_entries - 1}"
+        elif number in (errno.E2BIG, errno.ENOSPC):
+            reason = (
+                f"it is full with max_entries = {self.max_entries}; delete something, create it larger, "
+                "or use a type that makes room by itself (lru_hash)"
+            )
+        elif number == errno.EEXIST:
+            reason = 'the key is there already; use flags="exist" or "any" to replace its value'
+        elif number == errno.ENOENT:
+            reason = 'there is no such key; use flags="noexist" or "any" to insert it'
+        elif number == errno.EINVAL and self.type in ("array", "percpu_array") and doing == "not deleted":
+            reason = "elements of an array cannot be deleted; write a zero instead"
+        elif number == errno.EBADF and self.closed:
+            reason = "it was closed with its object; load it again"
+        return BpfError(f"{text}: {reason}" if reason else f"{text} ({error})", number)
+
+    def _ask(self, name: str, *arguments, doing: str, key=...):
+        if self.closed:
+            raise BpfError(f"map '{self.name}' was closed with its object; load it again", errno.EBADF)
+        try:
+            return self._lab.ask(name, self._fd, *arguments)
+        except AgentError as error:
+            raise self._complain(error, doing, key) from None
+
+    # -- one entry
+
+    def _keyless(self, doing: str):
+        if self.type in kinds.KEYLESS_MAPS:
+            raise TypeError(f"map '{self.name}' is a {self.type}, which has no keys: use push, pop and peek to {doing} it")
+        if self.type in kinds.RING_MAPS or self.type == "arena":
+            raise TypeError(f"map '{self.name}' is a {self.type}, which has no keys: read events with obj.events('{self.name}')")
+
+    def _key(self, key: Any) -> bytes:
+        self._keyless("change")
+        what = f"key of map '{self.name}'"
+        if self.type == "lpm_trie" and isinstance(key, str):
+            key = lpm.parse(key, self.key_size, what)
+        return self.key_type.encode(key, what)
+
+    def _value(self, value: Any) -> bytes:
+        what = f"value of map '{self.name}'"
+        if self.type in kinds.FD_VALUE_MAPS and hasattr(value, "fd"):
+            value = value.fd
+        elif self.type in ("devmap", "devmap_hash", "cpumap"):
+            value = self._with_program(value)
+        if not self.ncpus:
+            return self.value_type.encode(value, what)
+        if isinstance(value, (list, tuple, np.ndarray)) and len(value) == self.ncpus:
+            parts = (self.value_type.encode(v, f"{what}, CPU {i}") for i, v in enumerate(value))
+            return b"".join(part.ljust(self._stride, b"\0") for part in parts)
+        raise TypeError(
+            f"{what} is kept once for each of {self.ncpus} CPUs: give a list of {self.ncpus} values, not {value!r}"
+        )
+
+    def _with_program(self, value: Any):
+        """struct bpf_devmap_val and bpf_cpumap_val: a number, and a program that runs there."""
+        number, program = value if isinstance(value, (tuple, list)) else (value, None)
+        number = getattr(number, "ifindex", number)
+        if self.value_size == 4:
+            return number
+        return np.array([number, program.fd if program else 0], "i4").tobytes()
+
+    def _decode(self, data: bytes) -> Any:
+        if not self.ncpus:
+            return self.value_type.decode(data)
+        return [self.value_type.decode(data[i : i + self.value_size]) for i in range(0, len(data), self._stride)]
+
+    @property
+    def _copied(self) -> int:
+        """Bytes that the kernel copies for one value."""
+        return self._stride * (self.ncpus or 1)
+
+    def _lookup(self, key: Any) -> bytes | None:
+        return self._ask("maps.lookup", self._key(key), self._copied, doing="not read", key=key)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Value of a key; of a per-CPU map a list with one value per CPU.
+
+        Raises
+        ------
+        KeyError
+            The map has no such key.
+        """
+        data = self._lookup(key)
+        if data is None:
+            raise KeyError(key)
+        return self._decode(data)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        data = self._lookup(key)
+        return default if data is None else self._decode(data)
+
+    def __contains__(self, key: Any) -> bool:
+        if self.type == "bloom_filter":
+            value = self.value_type.encode(key, f"value of map '{self.name}'")
+            return self._ask("maps.peek", value, self.value_size, doing="not read") is not None
+        return self._lookup(key) is not None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.update(key, value)
+
+    def update(self, key: Any, value: Any, flags: str | int = "any") -> None:
+        """Write one entry (BPF_MAP_UPDATE_ELEM).
+
+        Parameters
+        ----------
+        flags : str or int
+            "any" (insert or replace), "noexist" (only insert), "exist" (only replace), or BPF_ flag bits.
+
+        Raises
+        ------
+        BpfError
+            The map is full or frozen, or the flags do not hold; errno says which.
+        TypeError, ValueError, OverflowError
+            Key or value is not of the map's type.
+        """
+        bits = _flags(flags)
+        packed = self._key(key), self._value(value)
+        device = value[0] if isinstance(value, tuple) and value else value
+        netns = getattr(device, "netns", "") if self.type.startswith("devmap") else ""
+        if netns:
+            try:
+                self._lab.ask("maps.update_in", netns, self._fd, *packed, bits)
+            except AgentError as error:
+                raise self._complain(error, "not written", key) from None
+            return
+        self._ask("maps.update", *packed, bits, doing="not written", key=key)
+
+    def __delitem__(self, key: Any) -> None:
+        if not self._ask("maps.delete", self._key(key), doing="not deleted", key=key):
+            raise KeyError(key)
+
+    def pop(self, key: Any = ..., default: Any = ...) -> Any:
+        """Look up and delete in one step (BPF_MAP_LOOKUP_AND_DELETE_ELEM).
+
+        A queue or stack takes no key and hands out its next element.
+
+        Raises
+        ------
+        KeyError
+            There is no such key, or the queue is empty, and no default was given.
+        """
+        if self.type in ("queue", "stack"):
+            packed = b""
+        elif key is ...:
+            raise TypeError(f"map '{self.name}' is a {self.type}: pop(key) needs a key")
+        else:
+            packed = self._key(key)
+        data = self._ask("maps.take", packed, self._copied, doing="not taken", key=key)
+        if data is not None:
+            return self._decode(data)
+        if default is not ...:
+            return default
+        raise KeyError(f"map '{self.name}' is empty" if key is ... else key)
+
+    def push(self, value: Any, replace: bool = False) -> None:
+        """Append to a queue or stack, or add to a bloom filter.
+
+        Parameters
+        ----------
+        replace : bool
+            When it is full, drop the oldest element for the new one (BPF_EXIST, kernel/bpf/queue_stack_maps.c).
+
+        Raises
+        ------
+        BpfError
+            It is full (E2BIG).
+        """
+        if self.type not in kinds.KEYLESS_MAPS:
+            raise TypeError(f"map '{self.name}' is a {self.type}: write it with map[key] = value")
+        self._ask("maps.update", b"", self._value(value), 2 if replace else 0, doing="not pushed")
+
+    def peek(self) -> Any:
+        """What `pop` of a queue or stack would hand out, without taking it; None when it is empty."""
+        if self.type not in ("queue", "stack"):
+            raise TypeError(f"map '{self.name}' is a {self.type}: only a queue or a stack can be peeked at")
+        data = self._ask("maps.peek", b"", self.value_size, doing="not read")
+        return None if data is None else self._decode(data)
+
+    def next_key(self, key: Any = None) -> Any:
+        """The key after `key`, or the first; None at the end (BPF_MAP_GET_NEXT_KEY)."""
+        packed = b"" if key is None else self._key(key)
+        data = self._ask("maps.next_key", packed, self.key_size, doing="not read", key=key)
+        return None if data is None else self.key_type.decode(data)
+
+    # -- all entries
+
+    def _read(self, remove: bool = False) -> tuple[memoryview, memoryview, int, bool]:
+        self._keyless("read")
+        if self.type in ("sk_storage", "inode_storage", "task_storage", "cgrp_storage", "perf_event_array", "stack_trace"):
+            if self.type != "stack_trace":
+                raise TypeError(
+                    f"map '{self.name}' is a {self.type}: its values belong to kernel objects and cannot be listed; "
+                    "look one up by its descriptor, or list them with a BPF iterator"
+                )
+        # an array cannot grow; anything else may while it is read
+        capacity = self.max_entries + (0 if self.type in ("array", "percpu_array") else SPARE + self.max_entries // 16)
+        if self.closed:
+            raise BpfError(f"map '{self.name}' was closed with its object; load it again", errno.EBADF)
+        try:
+            reply, memory = self._lab.bulk(
+                capacity * (self.key_size + self._copied),
+                *("maps.read", self._fd, self.key_size, self._copied, capacity, ..., remove),
+            )
+        except AgentError as error:
+            raise self._complain(error, "not read") from None
+        count = reply["count"]
+        if "keys" in reply:
+            keys, values = memoryview(reply["keys"]), memoryview(reply["values"])
+        else:
+            view = memoryview(memory)
+            keys = view[: count * self.key_size]
+            values = view[reply["values_at"] : reply["values_at"] + count * self._copied]
+        return keys, values, count, reply["batch"]
+
+    def to_numpy(self, remove: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """All entries, typed.
+
+        Parameters
+        ----------
+        remove : bool
+            Delete what is read, entry by entry in one step with reading where the type can (not arrays).
+
+        Returns
+        -------
+        keys, values : numpy.ndarray
+            n keys and n values; of a per-CPU map values have the shape (n, ncpus). The map may change meanwhile:
+            each entry is whole, but the set of them is no snapshot.
+        """
+        keys, values, count, _ = self._read(remove)
+        typed = self.key_type.array(keys, count)
+        if not self.ncpus:
+            return typed, self.value_type.array(values, count)
+        each = self.value_type.array(values, count * self.ncpus, self._stride)
+        return typed, each.reshape(count, self.ncpus, *each.shape[1:])
+
+    def to_frame(self, remove: bool = False) -> pd.DataFrame:
+        """All entries as a DataFrame: the key's fields, then the value's.
+
+        A key or value that is one number is called "key" or "value"; a per-CPU map has one column for each CPU
+        ("cpu0", or "packets.cpu0"), an LPM trie over addresses one "prefix".
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        keys, values = self.to_numpy(remove)
+        return pd.DataFrame(self.columns(keys, values), copy=False)
+
+    def columns(self, keys: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+        """The columns of `to_frame` for arrays that `to_numpy` gave."""
+        if self.type == "lpm_trie" and self.key_size in (8, 20):
+            out = {"prefix": lpm.texts(keys)}
+        else:
+            out = dict(self.key_type.columns(keys, _prefix(self.key_type, "key")))
+        if self.ncpus:
+            for cpu in range(self.ncpus):
+                for name, column in self.value_type.columns(values[:, cpu], _prefix(self.value_type, "")).items():
+                    scalar = not self.value_type.members
+                    out[f"cpu{cpu}" if scalar else f"{name}.cpu{cpu}"] = column
+            return out
+        found = self.value_type.columns(values, _prefix(self.value_type, "value"))
+        clash = out.keys() & found.keys()
+        return out | {(f"value.{name}" if name in clash else name): column for name, column in found.items()}
+
+    def items(self) -> list[tuple[Any, Any]]:
+        """All entries as Python values. For many entries, `to_frame` is faster by far."""
+        keys, values, count, _ = self._read()
+        size = self.key_size
+        return [
+            (
+                self.key_type.decode(keys[i * size : (i + 1) * size]),
+                self._decode(bytes(values[i * self._copied : (i + 1) * self._copied])),
+            )
+            for i in range(count)
+        ]
+
+    def keys(self) -> list[Any]:
+        return [key for key, _ in self.items()]
+
+    def values(self) -> list[Any]:
+        return [value for _, value in self.items()]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        """Entries there are now, counted by reading them."""
+        return self._read()[2]
+
+    def __bool__(self) -> bool:
+        return True  # a map is something even when nothing is in it; `if m:` must not read a million entries
+
+    def update_batch(self, keys: Any, values: Any, flags: str | int = "any") -> int:
+        """Write many entries (BPF_MAP_UPDATE_BATCH).
+
+        Parameters
+        ----------
+        keys, values : numpy.ndarray or sequence
+            n keys and n values: arrays of the dtypes of `key_type` and `value_type` are taken as they are, anything
+            else is encoded one by one.
+
+        Returns
+        -------
+        int
+            How many were written: all of them.
+
+        Raises
+        ------
+        BpfError
+            The kernel stopped; the text says after how many.
+        """
+        packed_keys, n = self._pack(keys, self.key_type, self._key)
+        packed_values, m = self._pack(values, self.value_type, self._value)
+        if n != m:
+            raise ValueError(f"map '{self.name}': {n} keys, but {m} values; give as many of both")
+        if not n:
+            return 0
+        done, number = self._ask("maps.write", packed_keys, packed_values, n, _flags(flags), doing="not written")
+        if number:
+            payload = {"errno": number, "message": "the kernel refused the next one"}
+            raise self._complain(AgentError(payload), f"{done} of {n} entries written, then stopped")
+        return done
+
+    def _pack(self, many: Any, kind: Type, encode) -> tuple[bytes, int]:
+        if isinstance(many, np.ndarray) and not self.ncpus:
+            if many.dtype == kind.dtype:
+                return np.ascontiguousarray(many).tobytes(), len(many)
+            if many.dtype.kind in "iu" and kind.dtype.kind in "iu" and many.ndim == 1 and len(many):
+                bounds = np.iinfo(kind.dtype)
+                if bounds.min <= int(many.min()) and int(many.max()) <= bounds.max:
+                    return many.astype(kind.dtype).tobytes(), len(many)
+        packed = [encode(one) for one in many]
+        return b"".join(packed), len(packed)
+
+    def clear(self) -> int:
+        """Delete every entry; returns how many there were. Elements of an array are set to zero."""
+        keys, values, count, _ = self._read()
+        if not count:
+            return 0
+        if self.type in ("array", "percpu_array"):
+            self._ask("maps.write", bytes(keys), bytes(len(values)), count, 0, doing="not cleared")
+            return count
+        return self._ask("maps.clear", bytes(keys), count, doing="not cleared")
+
+    # -- the map itself
+
+    @property
+    def fd(self) -> int:
+        """The agent's descriptor. Of use as the value of a map of maps."""
+        return self._fd
+
+    @property
+    def frozen(self) -> bool:
+        return not self.closed and self._lab.ask("maps.describe", self._fd)["frozen"]
+
+    @property
+    def memory(self) -> int:
+        """Bytes of kernel memory the map is charged for (fdinfo, `memlock`)."""
+        return self._ask("maps.memory", doing="not described")
+
+    def freeze(self) -> None:
+        """Forbid user space to write it, for good (BPF_MAP_FREEZE). Programs still may."""
+        self._ask("maps.freeze", doing="not frozen")
+
+    def pin(self, path: str) -> str:
+        """Give it a name in the BPF filesystem, which keeps it alive without any process.
+
+        Parameters
+        ----------
+        path : str
+            Below /sys/fs/bpf, or a bare name. The lab's bpffs is its own and goes with it.
+
+        Returns
+        -------
+        str
+            The whole path.
+        """
+        path = self._lab.pin_path(path)
+        self._ask("maps.pin", path, doing=f"not pinned to {path}")
+        self.pins.append(path)
+        return path
+
+    def unpin(self, path: str | None = None) -> None:
+        """Remove a pin, or all pins made by this object."""
+        for one in [self._lab.pin_path(path)] if path else list(self.pins):
+            self._lab.unpin(one)
+            if one in self.pins:
+                self.pins.remove(one)
+
+    def inner(self, key: Any) -> Map:
+        """The map that a map of maps holds at a key.
+
+        Raises
+        ------
+        KeyError
+            Nothing is there.
+        """
+        if self.type not in ("array_of_maps", "hash_of_maps"):
+            raise TypeError(f"map '{self.name}' is a {self.type}, which holds no maps")
+        return self._lab.map_by_id(self[key])
+
+    def events(self, type: str | Type | None = None, **options):
+        """The events of a ring buffer or perf event array, see `bpflab.events.Events`."""
+        from .events import open_events
+
+        return open_events(self, type, **options)
+
+    def _close_rings(self) -> None:
+        for ring in self._rings:
+            ring.close()
+
+    def close(self) -> None:
+        """Give up the descriptor; the map lives on as long as a program, a pin or another map holds it."""
+        if not self.closed:
+            self.closed = True
+            self._lab.ask("maps.close", self._fd)
+
+    def __repr__(self) -> str:
+        parts = [f"{self.type} map '{self.name}'"]
+        if self.key_type:
+            parts.append(f"{_short(self.key_type)} -> {_short(self.value_type)}")
+        elif self.value_type:
+            parts.append(f"of {_short(self.value_type)}")
+        parts.append(f"max_entries {self.max_entries:,}")
+        return f"<{', '.join(parts)}{', closed' if self.closed else ''}>"
+
+
+def _short(t: Type | None) -> str:
+    return "" if t is None else c.short(t)
+
+
+def _plain(size: int) -> Type | None:
+    """A type for bytes nobody described: a number where the size is one's."""
+    if not size:
+        return None
+    return ctype({1: "u8", 2: "u16", 4: "u32", 8: "u64"}.get(size, size))
+
+
+def _prefix(kind: Type, name: str) -> str:
+    return "" if kind.resolved.kind in ("struct", "union") else name
+
+
+def _flags(flags: str | int) -> int:
+    if isinstance(flags, int):
+        return flags
+    try:
+        return kinds.UPDATE_FLAGS[flags.lower().removeprefix("bpf_")]
+    except KeyError:
+        raise ValueError(f"flags are any, noexist, exist or lock, not {flags!r}") from None
+
+
+def create(lab: Lab, type: str, key=None, value=None, max_entries: int = 1, *, name="map", flags=0, inner=None) -> Map:
+    """See `Lab.create_map`."""
+    from .btf import build
+
+    number = kinds.number_of(kinds.MAP_TYPES, type, "map type")
+    kind = kinds.MAP_TYPES[number]
+    key_type = None if key is None else ctype(key, "key")
+    value_type = None if value is None else ctype(value, "value")
+    spec: dict[str, Any] = {
+        "type": number,
+        "key_size": key_type.size if key_type else 0,
+        "value_size": value_type.size if value_type else 0,
+        "max_entries": max_entries,
+        "flags": flags | (kinds.BPF_F_NO_PREALLOC if kind == "lpm_trie" else 0),
+        "name": name,
+    }
+    if kind in ("array_of_maps", "hash_of_maps"):
+        if inner is None:
+            raise TypeError(f"a {kind} needs inner=, a map of the kind that it will hold")
+        spec["inner_fd"] = inner.fd
+        value_type = ctype("u32")
+        spec["value_size"] = 4
+    elif key_type and value_type and kind in _WITH_BTF:
+        spec["btf"], spec["btf_key_type_id"], spec["btf_value_type_id"] = build(key_type, value_type)
+    try:
+        about = lab.ask("maps.create", spec)
+    except AgentError as error:
+        number = error.payload["errno"]
+        what = (
+            f"{kind} map '{name}' with key {key!r}, value {value!r}, max_entries {max_entries}, flags {flags:#x} "
+            f"was refused ({error}); {_HINTS.get(kind, 'check sizes and flags against the type')}"
+        )
+        if number == errno.EOPNOTSUPP:
+            raise NotSupportedError(f"{kind} maps", lab.where, str(error), number) from None
+        raise BpfError(what, number) from None
+    return Map(lab, about, key_type, value_type)
+
+
+# kernel/bpf/*.c: map_check_btf exists for these; the others refuse types with ENOTSUPP
+_WITH_BTF = {
+    *("hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash", "lpm_trie"),
+    *("sk_storage", "inode_storage", "task_storage", "cgrp_storage", "cgroup_storage", "percpu_cgroup_storage"),
+}
+_HINTS = {
+    "queue": "a queue has no key: key=None",
+    "stack": "a stack has no key: key=None",
+    "bloom_filter": "a bloom filter has no key: key=None",
+    "ringbuf": "a ring buffer has neither key nor value, and max_entries is its size: a power of 2, at least a page",
+    "user_ringbuf": "a ring buffer has neither key nor value, and max_entries is its size: a power of 2, at least a page",
+    "array": "an array's key is u32",
+    "percpu_array": "an array's key is u32",
+    "lpm_trie": "its key is a u32 prefix length and the data behind it",
+}

@@ -1,0 +1,319 @@
+"""Objects: from C text or an ELF file to loaded programs and maps."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import kinds
+from .btf import Btf
+from .btf.maps import map_def
+from .compiler import CSource
+from .errors import BpfError, NotSupportedError, ObjectError, UnknownNameError, VerifierError
+from .machines import AgentError
+from .map import Map
+from .program import Program
+
+if TYPE_CHECKING:
+    from .lab import Lab
+
+
+class Named(Mapping):
+    """Programs or maps of an object by name; a wrong name offers the near ones."""
+
+    def __init__(self, what: str, where: str, items: dict[str, Any]):
+        self._what, self._where, self._items = what, where, items
+
+    def __getitem__(self, name: str):
+        try:
+            return self._items[name]
+        except KeyError:
+            raise UnknownNameError(self._what, name, self._items, self._where) from None
+
+    def __iter__(self):
+        return iter(self._items)
+
+    def __len__(self):
+        return len(self._items)
+
+    def __contains__(self, name):
+        return name in self._items
+
+    def get(self, name, default=None):
+        return self._items.get(name, default)
+
+    def __repr__(self):
+        return f"<{self._what}s of {self._where}: {', '.join(self._items) or 'none'}>"
+
+
+class Object:
+    """A loaded BPF object: its programs, its maps, its global variables.
+
+    Attributes
+    ----------
+    programs, maps : mapping
+        Of `Program` and `Map` by name.
+    globals : Globals
+        The program's global variables, live: `obj.globals["limit"] = 5`.
+    """
+
+    def __init__(self, lab: Lab, name: str, handle: int, btf: Btf | None, programs, maps, data, source=None):
+        self._lab, self.name, self._handle = lab, name, handle
+        self.btf = btf
+        self.source = source
+        where = f"object '{name}'"
+        self.programs: Mapping[str, Program] = Named("program", where, programs)
+        self.maps: Mapping[str, Map] = Named("map", where, maps)
+        self.globals = Globals(where, data)
+        self.closed = False
+        for program in programs.values():
+            program._object = self
+
+    def events(self, name: str | None = None, type: Any = None, **options):
+        """The events of its ring buffer or perf buffer.
+
+        Parameters
+        ----------
+        name : str, optional
+            Which one, when there are several.
+        type : str, optional
+            The C struct of an event, when the map's definition does not say (`__type(value, struct event)`).
+        """
+        if name is None:
+            found = [m for m in self.maps.values() if m.type in ("ringbuf", "perf_event_array")]
+            if len(found) != 1:
+                raise UnknownNameError("ring buffer", "", [m.name for m in found], f"object '{self.name}'")
+            return found[0].events(type, **options)
+        return self.maps[name].events(type, **options)
+
+    def close(self) -> None:
+        """Detach and unload everything; what is pinned or held by others stays."""
+        if self.closed:
+            return
+        self.closed = True
+        for program in self.programs.values():
+            program._close_links()
+        for one in self.maps.values():
+            one._close_rings()
+            one.closed = True
+        if self._lab.alive:
+            self._lab.ask("objects.close", self._handle)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __repr__(self) -> str:
+        state = ", closed" if self.closed else ""
+        return (
+            f"<object '{self.name}'{state}: programs {', '.join(self.programs) or 'none'}; "
+            f"maps {', '.join(self.maps) or 'none'}>"
+        )
+
+
+class Globals:
+    """Global variables of a program, as the kernel has them now."""
+
+    def __init__(self, where: str, data: dict[str, tuple[Map, dict]]):
+        self._where = where
+        # name -> (type, offset, map); a map of one entry holds each section
+        self._places = {
+            name: (t, offset, section) for section, variables in data.values() for name, (t, offset) in variables.items()
+        }
+
+    def _place(self, name: str):
+        try:
+            return self._places[name]
+        except KeyError:
+            raise UnknownNameError("global variable", name, self._places, self._where) from None
+
+    def __getitem__(self, name: str) -> Any:
+        kind, offset, section = self._place(name)
+        data = section._lookup(0)
+        return kind.decode(data[offset : offset + kind.size])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        kind, offset, section = self._place(name)
+        data = bytearray(section._lookup(0))
+        data[offset : offset + kind.size] = kind.encode(value, f"global '{name}'")
+        section.update(0, bytes(data))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def __iter__(self):
+        return iter(self._places)
+
+    def __repr__(self) -> str:
+        return f"<globals of {self._where}: {', '.join(self._places) or 'none'}>"
+
+
+def read_source(lab: Lab, source: str | Path, name: str | None) -> tuple[bytes, str, str | None]:
+    """ELF bytes, a name, and the C text if there was one, for what `Lab.load` was given."""
+    text: str | None = None
+    line = getattr(source, "line", 1)
+    if isinstance(source, Path) or (isinstance(source, str) and "\n" not in source and source.endswith((".o", ".c"))):
+        path = Path(source).expanduser()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ObjectError(f"'{path}' cannot be read: {error.strerror.lower()}; give C text, a .bpf.c or a .bpf.o") from None
+        name = name or path.name.split(".")[0]
+        if path.suffix == ".c":
+            text = CSource(data.decode(errors="replace"), path.name)
+        else:
+            return check_elf(data, str(path)), name, None
+    elif isinstance(source, bytes):
+        return check_elf(source, name or "the object"), name or "object", None
+    elif isinstance(source, str):
+        text = source
+    else:
+        raise TypeError(f"load takes C text, a path or the bytes of an object, not {type(source).__name__}")
+    name = name or getattr(source, "name", None) or "program"
+    label = getattr(text, "name", None) or name
+    return lab.compile(text, name=label, line=line), name, text
+
+
+def check_elf(data: bytes, what: str) -> bytes:
+    """Refuse bytes that are no BPF object, in words that libelf does not have."""
+    if data[:4] != b"\x7fELF":
+        start = data[:4].hex(" ") or "nothing"
+        raise ObjectError(f"{what} is no ELF object (it starts with {start}); compile it with clang -target bpf")
+    if len(data) < 64:
+        raise ObjectError(f"{what} is cut short: {len(data)} bytes, less than an ELF header; compile it again")
+    if data[4] != 2:
+        raise ObjectError(f"{what} is a 32-bit ELF file, and BPF objects are 64-bit; compile it with clang -target bpf")
+    order = "<" if data[5] == 1 else ">"
+    kind, machine = struct.unpack_from(order + "HH", data, 16)
+    if machine != 247:  # EM_BPF
+        raise ObjectError(f"{what} is an ELF file for machine {machine}, not for BPF (247); compile it with clang -target bpf")
+    table, size, count = *struct.unpack_from(order + "Q", data, 40), *struct.unpack_from(order + "HH", data, 58)
+    if table + size * count > len(data):
+        raise ObjectError(
+            f"{what} is cut short: its section table ends at byte {table + size * count}, "
+            f"the file at {len(data)}; compile or copy it again"
+        )
+    return data
+
+
+_LEGACY = (
+    "{what} has maps in the section 'maps', as programs of 2019 do (struct bpf_map_def); libbpf dropped that in 1.0 "
+    "(2022). Write each map as\n"
+    "    struct {{\n"
+    "        __uint(type, BPF_MAP_TYPE_HASH);\n"
+    "        __type(key, u32);\n"
+    "        __type(value, u64);\n"
+    "        __uint(max_entries, 1024);\n"
+    '    }} counts SEC(".maps");'
+)
+
+
+def load(lab: Lab, source, name: str | None, variables: dict[str, Any], programs=None, max_entries=None) -> Object:
+    """See `Lab.load`."""
+    data, name, text = read_source(lab, source, name)
+    try:
+        opened = lab.ask("objects.open_object", data, name)
+    except AgentError as error:
+        said = "; ".join(error.payload.get("said", []))
+        if "legacy map definitions" in said:
+            raise ObjectError(_LEGACY.format(what=f"'{name}'")) from None
+        raise ObjectError(f"'{name}' is no object that libbpf can open: {said or error}; compile it with clang -target bpf -g") from None
+    handle = opened["handle"]
+    try:
+        return _load_opened(lab, name, text, opened, variables, programs, max_entries)
+    except BaseException:
+        if lab.alive:
+            lab.ask("objects.close", handle)
+        raise
+
+
+def _load_opened(lab, name, text, opened, variables, wanted, max_entries) -> Object:
+    handle = opened["handle"]
+    where = f"object '{name}'"
+    btf = Btf(opened["btf"]) if opened["btf"] else None
+    sections = {m["name"]: m for m in opened["maps"] if m["internal"]}
+    places = {s: _variables(btf, s[s.index(".") :]) for s in sections}  # libbpf calls .data "NAME.data"
+    known = {v: (s, t, offset) for s, found in places.items() for v, (t, offset) in found.items()}
+    initial: dict[str, bytearray] = {}
+    for variable, value in variables.items():
+        if variable not in known:
+            raise UnknownNameError("global variable", variable, known, where)
+        section, kind, offset = known[variable]
+        data = initial.setdefault(section, bytearray(sections[section]["initial"]))
+        data[offset : offset + kind.size] = kind.encode(value, f"global '{variable}'")
+    definitions = {}
+    sizes = {}
+    for m in opened["maps"]:
+        if not m["internal"] and btf is not None:
+            definitions[m["name"]] = map_def(btf, m["name"])
+            kind = kinds.name_of(kinds.MAP_TYPES, m["type"])
+            # a type of the events may stand in the definition; the kernel wants to hear of no value there
+            if kind in kinds.RING_MAPS and m["value_size"]:
+                sizes[m["name"]] = 0
+            elif kind == "perf_event_array" and m["value_size"] not in (0, 4):
+                sizes[m["name"]] = 4
+    for one in wanted or ():
+        Named("program", where, {p["name"]: p for p in opened["programs"]})[one]
+    settings = {
+        "initial": {s: bytes(data) for s, data in initial.items()},
+        "value_size": sizes,
+        "max_entries": max_entries or {},
+        "programs": list(wanted) if wanted is not None else None,
+    }
+    try:
+        loaded = lab.ask("objects.load", handle, settings)
+    except AgentError as error:
+        raise _refused(lab, error.payload, name, text, opened["programs"]) from None
+    maps, data = {}, {}
+    for m in opened["maps"]:
+        about = loaded["maps"].get(m["name"])
+        if about is None:
+            continue
+        if m["internal"]:
+            data[m["name"]] = (Map(lab, about), places[m["name"]])
+            continue
+        about["name"] = m["name"]  # the kernel's is cut to 15 characters
+        found = definitions.get(m["name"])
+        kind = kinds.name_of(kinds.MAP_TYPES, m["type"])
+        fd_value = kind in kinds.FD_VALUE_MAPS or kind in kinds.RING_MAPS
+        maps[m["name"]] = Map(lab, about, found and found.key, found.value if found and not fd_value else None)
+        maps[m["name"]].definition = found
+    programs = {
+        p["name"]: Program(lab, loaded["programs"][p["name"]], p, handle)
+        for p in opened["programs"]
+        if p["name"] in loaded["programs"]
+    }
+    made = Object(lab, name, handle, btf, programs, maps, data, text)
+    for one in maps.values():
+        one._object = made
+    return made
+
+
+def _variables(btf: Btf | None, section: str) -> dict[str, tuple[Any, int]]:
+    """Variables of a data section by name, as (type, offset)."""
+    if btf is None:
+        return {}
+    try:
+        return {name: (var.target, offset) for name, (var, offset, _) in btf.datasec(section).items()}
+    except UnknownNameError:
+        return {}  # string constants, for instance, have a section but no variables
+
+
+def _refused(lab: Lab, payload: dict, name: str, text: str | None, programs: list[dict]) -> Exception:
+    number, failed, log = payload["errno"], payload.get("program", ""), payload.get("log", "")
+    said = [line for line in payload.get("said", []) if "BEGIN PROG LOAD LOG" not in line]
+    if failed and log.strip():
+        return VerifierError(failed, log, number, text)
+    about = next((p for p in programs if p["name"] == failed), None)
+    if about:
+        kind = kinds.name_of(kinds.PROG_TYPES, about["type"])
+        feature = f"program type of '{failed}', SEC(\"{about['section']}\"),"
+        if number in (errno.EPERM, errno.EINVAL, errno.ENOTSUP, 524):
+            reason = f"the kernel refused a {kind} program with {errno.errorcode.get(number, number)} and no verifier log"
+            return NotSupportedError(feature, lab.where, reason, number)
+    return BpfError(f"object '{name}' was not loaded: {'; '.join(said) or payload['message']}", number)

@@ -1,0 +1,135 @@
+"""Commands on the lab machine: `lab.sh` waits for the end, `lab.spawn` does not."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from .errors import CommandError
+from .machines import AgentError
+
+if TYPE_CHECKING:
+    from .lab import Lab
+
+
+class CommandResult(subprocess.CompletedProcess):
+    """A finished command. In a notebook it shows what the command printed."""
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/plain": self._text()}
+
+    def _text(self) -> str:
+        text = self.stdout + (("\n" if self.stdout and not self.stdout.endswith("\n") else "") + self.stderr)
+        if self.returncode:
+            text += f"(exit status {self.returncode})"
+        return text.rstrip("\n")
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines of the standard output."""
+        return self.stdout.splitlines()
+
+
+def run(lab: Lab, command, *, check, timeout, input, cwd, netns="", cgroup="") -> CommandResult:
+    """See `Lab.sh`."""
+    data = input.encode() if isinstance(input, str) else input
+    try:
+        reply = lab.ask("process.run", command, data, timeout, netns, cgroup, cwd)
+    except AgentError as error:
+        raise CommandError(f"{_shown(command)}: {error}") from None
+    texts = (reply[name].decode(errors="replace") for name in ("stdout", "stderr"))
+    result = CommandResult(command, reply["returncode"], *texts)
+    if reply["timed_out"]:
+        raise CommandError(f"{_shown(command)} was ended after {timeout} s; give a longer timeout=, or use spawn", result)
+    if check and result.returncode:
+        last = (result.stderr or result.stdout).strip()[-1000:]
+        raise CommandError(f"{_shown(command)} ended with status {result.returncode}{': ' if last else ''}{last}", result)
+    return result
+
+
+def _shown(command) -> str:
+    text = command if isinstance(command, str) else " ".join(command)
+    text = " ".join(text.split())
+    return f"'{text if len(text) < 100 else text[:97] + '...'}'"
+
+
+class Process:
+    """A command that runs on in the background, and ends with the lab at the latest.
+
+    Attributes
+    ----------
+    pid : int
+        On the lab machine.
+    """
+
+    def __init__(self, lab: Lab, command, about: dict):
+        self._lab, self.command = lab, command
+        self._number, self.pid = about["process"], about["pid"]
+
+    def _text(self, which: str) -> str:
+        return self._lab.ask("process.state", self._number)[which].decode(errors="replace")
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed until now."""
+        return self._text("stdout")
+
+    @property
+    def stderr(self) -> str:
+        return self._text("stderr")
+
+    @property
+    def returncode(self) -> int | None:
+        return self._lab.ask("process.state", self._number)["returncode"]
+
+    def _result(self, state: dict) -> CommandResult:
+        texts = (state[name].decode(errors="replace") for name in ("stdout", "stderr"))
+        return CommandResult(self.command, state["returncode"], *texts)
+
+    def wait(self, timeout: float = 60) -> CommandResult:
+        """Wait for its end.
+
+        Raises
+        ------
+        CommandError
+            It still runs after `timeout` seconds.
+        """
+        state = self._lab.ask("process.wait", self._number, timeout)
+        if state["returncode"] is None:
+            raise CommandError(f"{_shown(self.command)} still runs after {timeout} s; stop() ends it", self._result(state))
+        return self._result(state)
+
+    def wait_for(self, text: str, timeout: float = 10) -> None:
+        """Wait until it has printed a text ("listening").
+
+        Raises
+        ------
+        CommandError
+            It ended, or the time did, before that.
+        """
+        if not self._lab.ask("process.wait_output", self._number, text.encode(), timeout):
+            state = self._lab.ask("process.state", self._number)
+            raise CommandError(f"{_shown(self.command)} did not print {text!r} within {timeout} s", self._result(state))
+
+    def stop(self) -> CommandResult:
+        """End it, first kindly."""
+        return self._result(self._lab.ask("process.stop", self._number))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._lab.alive:
+            self.stop()
+
+    def __repr__(self) -> str:
+        return f"<process {self.pid}: {_shown(self.command)[1:-1]}>"
+
+
+def spawn(lab: Lab, command, *, cwd=None, netns="", cgroup="") -> Process:
+    """See `Lab.spawn`."""
+    try:
+        about = lab.ask("process.spawn", command, netns, cgroup, cwd)
+    except AgentError as error:
+        raise CommandError(f"{_shown(command)}: {error}") from None
+    return Process(lab, command, about)

@@ -1,0 +1,381 @@
+"""Programs: attach them, run them on data, look at their instructions."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import kinds
+from .errors import BpfError, NotSupportedError, UnknownNameError
+from .link import Link
+from .machines import AgentError
+
+if TYPE_CHECKING:
+    from .lab import Lab
+    from .map import Map
+
+# enum perf_hw_id, enum perf_sw_ids of include/uapi/linux/perf_event.h
+PERF_EVENTS = {
+    "cpu-cycles": (0, 0),
+    "instructions": (0, 1),
+    "cache-references": (0, 2),
+    "cache-misses": (0, 3),
+    "branch-instructions": (0, 4),
+    "branch-misses": (0, 5),
+    "cpu-clock": (1, 0),
+    "task-clock": (1, 1),
+    "page-faults": (1, 2),
+    "context-switches": (1, 3),
+    "cpu-migrations": (1, 4),
+    "minor-faults": (1, 5),
+    "major-faults": (1, 6),
+}
+XDP_MODES = {None: 0, "generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}  # XDP_FLAGS_*, linux/if_link.h
+_ATTACH = {name: number for number, name in enumerate(kinds.ATTACH_TYPES)}
+
+
+class TestRun(NamedTuple):
+    """What PROG_TEST_RUN gave: the return value, the data behind the program, nanoseconds for one run."""
+
+    retval: int
+    data: bytes | None
+    duration_ns: int
+    ctx: bytes | None = None
+
+
+class Program:
+    """A loaded program.
+
+    Attributes
+    ----------
+    name : str
+        The C function.
+    type, attach_type : str
+        In lower case, as the kernel's enums have them ("xdp", "cgroup_inet_egress").
+    section : str
+        Its SEC(), which says where it wants to be attached.
+    id : int
+    """
+
+    def __init__(self, lab: Lab, about: dict, opened: dict, handle: int):
+        self._lab, self._handle, self._fd = lab, handle, about["fd"]
+        self._object = None
+        self.name, self.section, self.id = opened["name"], opened["section"], about["id"]
+        self.type = kinds.name_of(kinds.PROG_TYPES, opened["type"])
+        self.attach_type = kinds.name_of(kinds.ATTACH_TYPES, opened["attach_type"])
+        self._links: list[Link] = []
+
+    @property
+    def fd(self) -> int:
+        """The agent's descriptor; of use as the value of a prog_array."""
+        return self._fd
+
+    @property
+    def info(self) -> dict:
+        """What the kernel says of it now (struct bpf_prog_info): tag, lengths, map_ids, run_cnt, run_time_ns, ..."""
+        return self._lab.call(f"program '{self.name}' is not there any more", "programs.describe", self._fd)
+
+    def stats(self) -> dict:
+        """Runs and run time, counted from the first call of `stats` on this lab.
+
+        Returns
+        -------
+        dict
+            `run_cnt`, `run_time_ns`, `recursion_misses`.
+        """
+        self._lab.call("statistics cannot be switched on", "programs.enable_stats")
+        info = self.info
+        return {name: info[name] for name in ("run_cnt", "run_time_ns", "recursion_misses")}
+
+    # -- attach
+
+    def _attach(self, target: str, feature: str, name: str, *arguments) -> Link:
+        if self._object is not None and self._object.closed:
+            raise BpfError(f"program '{self.name}' was unloaded with its object; load it again", errno.EBADF)
+        try:
+            about = self._lab.ask(name, *arguments)
+        except AgentError as error:
+            raise self._complain(error, target, feature) from None
+        link = Link(self._lab, self, target, about)
+        self._links.append(link)
+        return link
+
+    def _complain(self, error: AgentError, target: str, feature: str) -> Exception:
+        number = error.payload["errno"]
+        said = "; ".join(line for line in error.payload.get("said", []) if line)
+        missing = self._lab.missing(feature)
+        if missing:
+            return NotSupportedError(feature, self._lab.where, missing, number)
+        if number in (errno.EOPNOTSUPP, 524):
+            return NotSupportedError(f"{feature} ({target})", self._lab.where, said or str(error), number)
+        if error.payload["type"] == "NoDevice":
+            return BpfError(f"program '{self.name}' does not attach: {error}", number)
+        hint = {
+            errno.ENOENT: "nothing has that name; look for it with lab.sh",
+            errno.EBUSY: "something is attached there already; detach it first",
+            errno.EINVAL: "the program's type or SEC() does not fit this place",
+            errno.EEXIST: "it is attached there already",
+            errno.EPERM: "the kernel does not allow it",
+        }.get(number, "")
+        parts = [f"program '{self.name}' does not attach to {target}"]
+        parts += [f": {said or error}"] if said or number == 0 else []
+        parts += [f"; {hint}"] if hint else []
+        return BpfError("".join(parts), number)
+
+    def _close_links(self) -> None:
+        for link in self._links:
+            link.detach()
+
+    def attach(self, *target, **options) -> Link:
+        """Attach as its SEC() says; what the section cannot say (an interface, a cgroup, a map) is given here.
+
+        Examples
+        --------
+        `prog.attach()` for SEC("tp/syscalls/sys_enter_execve"); `prog.attach(net["a"].dev)` for SEC("xdp").
+        """
+        attach_of = {
+            "xdp": self.attach_xdp,
+            "sched_cls": self.attach_tcx,
+            "socket_filter": self.attach_socket,
+            "perf_event": self.attach_perf_event,
+            "sk_skb": self.attach_sockmap,
+            "sk_msg": self.attach_sockmap,
+            "sk_lookup": self.attach_netns,
+            "flow_dissector": self.attach_netns,
+            "sk_reuseport": self.attach_reuseport,
+        }.get(self.type)
+        if self.type.startswith("cgroup") or self.type == "sock_ops":
+            attach_of = self.attach_cgroup
+        if attach_of and not target and not options and self.type not in ("perf_event", "sk_lookup", "flow_dissector"):
+            raise TypeError(f"program '{self.name}' is of type {self.type}: say where, with {attach_of.__name__}(...)")
+        if attach_of:
+            return attach_of(*target, **options)
+        if target or options:
+            raise TypeError(f"program '{self.name}' goes where SEC(\"{self.section}\") says; attach() takes no target")
+        feature = self.section.split("/")[0].rstrip("+")
+        if feature in ("kprobe", "kretprobe", "ksyscall", "kretsyscall"):
+            feature = "kprobe"
+        return self._attach(self.section, feature, "links.auto", self._handle, self.name)
+
+    def attach_tracepoint(self, category: str, name: str) -> Link:
+        """A tracepoint by its tracefs names: attach_tracepoint("syscalls", "sys_enter_execve")."""
+        self._lab.check_tracepoint(category, name)
+        target = f"tracepoint {category}:{name}"
+        return self._attach(target, "tracepoint", "links.tracepoint", self._handle, self.name, category, name)
+
+    def attach_raw_tracepoint(self, name: str) -> Link:
+        """A tracepoint with its raw arguments (BPF_RAW_TRACEPOINT_OPEN)."""
+        return self._attach(f"raw tracepoint {name}", "raw_tracepoint", "links.raw_tracepoint", self._fd, name)
+
+    def attach_kprobe(self, function: str, *, offset: int = 0, retprobe: bool = False, cookie: int = 0) -> Link:
+        """A kernel function, at its entry or `offset` bytes in, or at its return."""
+        what = "kretprobe" if retprobe else "kprobe"
+        arguments = (self._handle, self.name, function, offset, retprobe, cookie)
+        return self._attach(f"{what} {function}", "kprobe", "links.kprobe", *arguments)
+
+    def attach_kretprobe(self, function: str, *, cookie: int = 0) -> Link:
+        return self.attach_kprobe(function, retprobe=True, cookie=cookie)
+
+    def attach_uprobe(
+        self, binary: str, symbol: str | int, *, pid: int | None = None, retprobe: bool = False, cookie: int = 0
+    ) -> Link:
+        """A function of a program or library on the lab machine.
+
+        Parameters
+        ----------
+        binary : str
+            Path, or the name of a library ("libc.so.6") or of a program in PATH.
+        symbol : str or int
+            Function name, or offset in the file.
+        pid : int, optional
+            Only this process; None for all.
+        """
+        name, offset = (symbol, 0) if isinstance(symbol, str) else ("", symbol)
+        target = f"{'uretprobe' if retprobe else 'uprobe'} {binary}:{symbol}"
+        path = self._lab.find_binary(binary)
+        arguments = (self._handle, self.name, path, name, offset, -1 if pid is None else pid, retprobe, cookie)
+        return self._attach(target, "uprobe", "links.uprobe", *arguments)
+
+    def attach_usdt(self, binary: str, provider: str, name: str, *, pid: int | None = None) -> Link:
+        """A statically defined probe (SystemTap's sys/sdt.h) of a program or library."""
+        path = self._lab.find_binary(binary)
+        arguments = (self._handle, self.name, path, provider, name, -1 if pid is None else pid)
+        return self._attach(f"USDT {provider}:{name} of {binary}", "usdt", "links.usdt", *arguments)
+
+    def attach_perf_event(
+        self, event: str = "cpu-clock", *, frequency: int = 0, period: int = 0, pid: int | None = None, cpus=None
+    ) -> Link:
+        """Samples of a performance event (perf_event_open(2)).
+
+        Parameters
+        ----------
+        event : str
+            "cpu-clock", "page-faults", "cpu-cycles", ...
+        frequency, period : int
+            Samples a second, or one sample every `period` events (of cpu-clock: nanoseconds). 99 Hz if neither is given.
+        pid : int, optional
+            Only this process, on any CPU; else every process on `cpus` (all of them).
+        """
+        if event not in PERF_EVENTS:
+            raise UnknownNameError("perf event", event, PERF_EVENTS)
+        if frequency < 0 or period < 0 or (frequency and period):
+            raise ValueError("give frequency (samples a second) or period (events per sample), a positive number")
+        if not period:
+            frequency = frequency or 99
+        kind, config = PERF_EVENTS[event]
+        where = [-1] if pid is not None else list(cpus) if cpus is not None else list(range(self._lab.online))
+        arguments = (self._handle, self.name, kind, config, frequency, period, -1 if pid is None else pid, where)
+        return self._attach(f"perf event {event}", f"perf event {event}", "links.perf_event", *arguments)
+
+    def attach_xdp(self, dev, mode: str | None = None) -> Link:
+        """An interface, before the network stack.
+
+        Parameters
+        ----------
+        dev : Device or str
+            Of a `netlab`, or the name of an interface of the lab machine itself.
+        mode : {None, "native", "generic", "offload"}
+            None lets the kernel choose.
+        """
+        if mode not in XDP_MODES:
+            raise ValueError(f"mode is native, generic or offload, not {mode!r}")
+        feature = f"XDP {mode}" if mode else "XDP"
+        return self._on_dev(dev, f"XDP on {_name(dev)}", feature, "xdp", XDP_MODES[mode])
+
+    def attach_tcx(self, dev, direction: str = "ingress") -> Link:
+        """An interface, where traffic control sits, as a link (tcx, since 6.6)."""
+        return self._on_dev(dev, f"tcx {_direction(direction)} of {_name(dev)}", "tcx", f"tcx_{direction}", 0)
+
+    def attach_tc(self, dev, direction: str = "ingress") -> Link:
+        """The same place the old way: a direct-action filter on a clsact qdisc."""
+        ingress = _direction(direction) == "ingress"
+        target = f"tc {direction} of {_name(dev)}"
+        return self._attach(target, "tc", "links.clsact", self._fd, _netns(dev), _name(dev), ingress)
+
+    def _on_dev(self, dev, target: str, feature: str, attach_type: str, flags: int) -> Link:
+        arguments = (self._fd, _netns(dev), _name(dev), _ATTACH[attach_type], flags)
+        return self._attach(target, feature, "links.create_dev", *arguments)
+
+    def attach_cgroup(self, cgroup, attach_type: str | None = None) -> Link:
+        """A control group: every process in it and below it.
+
+        Parameters
+        ----------
+        cgroup : Cgroup or str
+            Of `Lab.cgroup`, or a path.
+        attach_type : str, optional
+            Where SEC() does not say: SEC("cgroup/skb") goes to "cgroup_inet_egress" or "cgroup_inet_ingress".
+        """
+        path = getattr(cgroup, "path", cgroup)
+        kind = _ATTACH[(attach_type or self.attach_type).lower()]
+        target = f"{kinds.ATTACH_TYPES[kind]} of {path}"
+        return self._attach(target, kinds.ATTACH_TYPES[kind], "links.create_path", self._fd, path, kind)
+
+    def attach_netns(self, netns="") -> Link:
+        """A network namespace (sk_lookup, flow_dissector): a host of a `netlab`, or the lab machine's own."""
+        path = getattr(netns, "netns", netns) or "/proc/self/ns/net"
+        return self._attach(f"network namespace {path}", self.type, "links.create_path", self._fd, path, _ATTACH[self.attach_type])
+
+    def attach_socket(self, target) -> Link:
+        """A socket filter: on a `Socket` of the lab, or on a raw packet socket opened for an interface."""
+        if hasattr(target, "recv"):
+            return self._attach(f"{target!r}", "socket filter", "links.socket_option", self._fd, target.fd, 50, 27)
+        return self._attach(
+            f"a packet socket on {_name(target)}", "socket filter", "links.packet_socket", self._fd, _netns(target), _name(target)
+        )
+
+    def attach_reuseport(self, sock) -> Link:
+        """A group of sockets that share a port (SO_ATTACH_REUSEPORT_EBPF); any of them stands for the group."""
+        return self._attach(f"{sock!r}", "sk_reuseport", "links.socket_option", self._fd, sock.fd, 52, 68)
+
+    def attach_sockmap(self, map: Map) -> Link:
+        """A sock map or sock hash (sk_skb, sk_msg): every socket that is in it."""
+        kind = _ATTACH[self.attach_type]
+        return self._attach(f"map '{map.name}'", self.attach_type, "links.raw_attach", self._fd, map.fd, kind)
+
+    def attach_iter(self, map: Map | None = None) -> Link:
+        """An iterator; `link.read()` runs it. One that walks a map's elements takes the map."""
+        if map is None:
+            return self._attach(self.section, "iter", "links.auto", self._handle, self.name)
+        return self._attach(f"iterator of map '{map.name}'", "iter", "links.iter_map", self._handle, self.name, map.fd)
+
+    def attach_fentry(self) -> Link:
+        """A kernel function's entry, by BTF, as SEC("fentry/...") names it."""
+        return self._attach(self.section, "fentry", "links.auto", self._handle, self.name)
+
+    def attach_fexit(self) -> Link:
+        return self._attach(self.section, "fexit", "links.auto", self._handle, self.name)
+
+    def attach_lsm(self) -> Link:
+        """A security hook, as SEC("lsm/...") names it."""
+        return self._attach(self.section, "LSM programs", "links.auto", self._handle, self.name)
+
+    # -- run and look
+
+    def test_run(self, data: bytes | None = None, repeat: int = 1, ctx: bytes | None = None, cpu: int | None = None) -> TestRun:
+        """Run it once or often on data of yours, attached to nothing (BPF_PROG_TEST_RUN, net/bpf/test_run.c).
+
+        Parameters
+        ----------
+        data : bytes, optional
+            The packet. At least 14 bytes, an Ethernet header, for XDP and traffic control.
+        repeat : int
+            Runs; `duration_ns` is their mean.
+        ctx : bytes, optional
+            The context, for types that take one (a struct __sk_buff, the arguments of SEC("syscall")).
+        cpu : int, optional
+            For raw tracepoints: run there.
+
+        Raises
+        ------
+        NotSupportedError
+            The kernel has no test run for this type.
+        """
+        if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"test_run takes the bytes of a packet, not {type(data).__name__}")
+        if repeat < 1:
+            raise ValueError(f"repeat is {repeat}; give 1 or more")
+        packet = self.type in ("xdp", "sched_cls", "sched_act", "cgroup_skb", "socket_filter", "flow_dissector") or self.type.startswith("lwt")
+        data = bytes(data) if data is not None else bytes(64) if packet else None
+        size_out = (len(data) + 256 + 4096) if packet and self.type != "flow_dissector" else 64 if packet else 0
+        arguments = [data, ctx, 0 if not packet and repeat == 1 else repeat, size_out]
+        try:
+            reply = self._lab.ask("programs.test_run", self._fd, *arguments, 0 if cpu is None else 1, cpu or 0)
+        except AgentError as error:
+            number = error.payload["errno"]
+            if number in (errno.EOPNOTSUPP, 524) or (number == errno.EINVAL and self.type in ("kprobe", "tracepoint", "perf_event")):
+                raise NotSupportedError(
+                    f"test run of {self.type} programs", self._lab.where, errno=number, remedy="attach it and cause the event"
+                ) from None
+            what = f"program '{self.name}' does not run on this data"
+            if number == errno.EINVAL and packet and len(data) < 14:
+                what += f": {len(data)} bytes, but a packet has at least the 14 of an Ethernet header"
+            raise BpfError(what, number) from None
+        return TestRun(reply["retval"], reply["data"], reply["duration_ns"], reply["ctx"])
+
+    def disassemble(self, kind: str = "xlated"):
+        """Its instructions as the kernel keeps them, with source lines, as `bpftool prog dump` prints them.
+
+        Parameters
+        ----------
+        kind : {"xlated", "jited"}
+        """
+        return self._lab.sh(["bpftool", "prog", "dump", kind, "id", str(self.id), *(["linum"] if kind == "xlated" else [])]).stdout
+
+    def __repr__(self) -> str:
+        return f"<{self.type} program '{self.name}', SEC(\"{self.section}\"), id {self.id}>"
+
+
+def _name(dev) -> str:
+    return getattr(dev, "name", dev)
+
+
+def _netns(dev) -> str:
+    return getattr(dev, "netns", "")
+
+
+def _direction(direction: str) -> str:
+    if direction not in ("ingress", "egress"):
+        raise ValueError(f"direction is ingress or egress, not {direction!r}")
+    return direction
+
