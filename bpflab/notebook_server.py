@@ -74,7 +74,9 @@ def serve(tree, port=None, browser=True):
         "LabApp.extension_manager": "readonly",
         "Application.log_level": "ERROR",
     }
-    _first_workspace(Path(os.environ["JUPYTER_CONFIG_DIR"]) / "lab" / "workspaces")
+    kept = Path(os.environ["JUPYTER_CONFIG_DIR"])
+    _no_news(kept / "labconfig")
+    _first_workspace(kept / "lab" / "workspaces")
     server = LabApp.initialize_server(argv=[f"--{name}={value}" for name, value in settings.items()])
     # Ctrl-C needs no second thought here, and a closed terminal ends JupyterLab, its kernels and their labs too.
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -99,6 +101,13 @@ def _port_trouble(port):
         except OSError:
             return "another program has it"
     return None
+
+
+def _no_news(folder):
+    """Keep JupyterLab from asking whether it may fetch news: the workbook works without a network."""
+    folder.mkdir(parents=True, exist_ok=True)
+    choice = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    (folder / "default_setting_overrides.json").write_text(json.dumps(choice))
 
 
 def _first_workspace(folder):
