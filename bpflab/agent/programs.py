@@ -90,7 +90,7 @@ def test_run(fd, data, ctx, repeat, size_out, flags, cpu):
     data_in = ctypes.create_string_buffer(data, len(data)) if data else None
     data_out = ctypes.create_string_buffer(size_out) if size_out else None
     ctx_in = ctypes.create_string_buffer(ctx, len(ctx)) if ctx else None
-    ctx_out = ctypes.create_string_buffer(len(ctx)) if ctx and not data_in is None else None
+    ctx_out = ctypes.create_string_buffer(len(ctx)) if ctx and data_in is not None else None
     at = lambda buffer: ctypes.addressof(buffer) if buffer is not None else 0  # noqa: E731
     attr = Attr(
         "IIIIQQIIIIQQII",
