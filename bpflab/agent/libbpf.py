@@ -23,6 +23,7 @@ class OpenOpts(Structure):
         ("object_name", c_char_p),
         ("relaxed_maps", c_bool),
         ("pin_root_path", c_char_p),
+        ("attach_prog_fd", c_uint32),  # removed in 1.0, but its place is kept
         ("kconfig", c_char_p),
         ("btf_custom_path", c_char_p),
         ("kernel_log_buf", c_void_p),

@@ -21,7 +21,7 @@ class Opened:
     def __init__(self, data, name):
         self.log = mmap.mmap(-1, _LOG_SIZE)
         self._pin = (ctypes.c_char * _LOG_SIZE).from_buffer(self.log)
-        options = OpenOpts(ctypes.sizeof(OpenOpts), name.encode(), False, None, None, None)
+        options = OpenOpts(ctypes.sizeof(OpenOpts), name.encode())
         options.kernel_log_buf, options.kernel_log_size = ctypes.addressof(self._pin), _LOG_SIZE - mmap.PAGESIZE
         self.pointer = None
         with listening() as said:
