@@ -89,12 +89,7 @@ class Lab:
     @staticmethod
     def current() -> Lab:
         """The newest lab that is open; a new one when there is none."""
-        while _newest:
-            lab = _newest[-1]()
-            if lab is not None and lab.alive:
-                return lab
-            _newest.pop()
-        return Lab()
+        return newest() or Lab()
 
     # -- the agent
 
@@ -393,6 +388,16 @@ class Lab:
         from . import features
 
         return features.missing(self, feature)
+
+
+def newest() -> Lab | None:
+    """The newest lab that is open, if any is."""
+    while _newest:
+        lab = _newest[-1]()
+        if lab is not None and lab.alive:
+            return lab
+        _newest.pop()
+    return None
 
 
 @atexit.register
