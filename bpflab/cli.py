@@ -232,12 +232,12 @@ def _before_setup(name, options):
 
 
 def _remove_all():
-    removed = [path for path in (TREE / ".venv", TREE / ".cache") if path.exists()]
-    for path in removed:
+    from bpflab import compiler
+
+    there = [path for path in (TREE / ".venv", TREE / ".cache", compiler.cache_folder()) if path.exists()]
+    for path in there:
         print(f"removing {path}", flush=True)
         shutil.rmtree(path)
-    if not removed:
-        print("there is no .venv and no .cache")
     return 0
 
 
@@ -300,18 +300,13 @@ def _run(options, _):
 
 
 def _check(options, _):
-    try:
-        answer = options.file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return _say(f"{options.file} is not text; give the file with your answer", USAGE)
-    except OSError as err:
-        return _say(f"cannot read {options.file}: {err.strerror}", USAGE)
-    names = sorted(path.stem for path in (TREE / "exercises").glob("[0-9]*.ipynb"))
-    if options.exercise not in names:
-        near = difflib.get_close_matches(options.exercise, names, n=3, cutoff=0.4) or names
-        return _say(f"there is no exercise {options.exercise!r}; there is {', '.join(near)}", USAGE)
     from bpflab import exercise
+    from bpflab.errors import LabError
 
+    try:
+        answer = exercise.answer_from_file(options.exercise, options.file)
+    except LabError as err:
+        return _say(str(err), USAGE)
     result = exercise.check(options.exercise, answer)
     print(result)
     return 0 if result.solved else FAILED
