@@ -117,17 +117,20 @@ def compile_c(source: str, arch: str, vmlinux: Path, name: str = "program", line
         *("-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu"),
         *("-fno-ident", "-Wno-unused-function", "-Wno-missing-declarations", "-Wno-compare-distinct-pointer-types"),
     ]
-    # -g records the folder; a fixed one keeps objects alike wherever they are built
-    arguments += [f"-fdebug-prefix-map={os.getcwd()}=."]
-    text = f'#line {line} "{name}"\n{source}'
-    identity = "\0".join([_identity(program), *arguments[:-1], text])
+    # the text is compiled as a file of its name: clang then copies the source lines into BTF, where the verifier's
+    # log and bpftool find them; a fixed folder keeps objects alike wherever they are built
+    arguments += ["-fdebug-compilation-dir=.", "-fno-crash-diagnostics"]
+    text = "\n" * (line - 1) + source
+    file = re.sub(r"[^\w.-]", "_", name)
+    identity = "\0".join([_identity(program), *arguments, file, text])
     cached = cache_folder() / "objects" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.bpf.o"
     if cached.exists():
         return cached.read_bytes()
     with tempfile.TemporaryDirectory(prefix="bpflab-") as folder:
         out = Path(folder) / "out.o"
+        Path(folder, file).write_text(text)
         done = subprocess.run(
-            [program, *arguments, "-x", "c", "-c", "-", "-o", str(out)], input=text, capture_output=True, text=True
+            [program, *arguments, "-x", "c", "-c", file, "-o", str(out)], cwd=folder, capture_output=True, text=True
         )
         if done.returncode:
             raise CompileError(tidy(done.stderr), f"'{name}'")
@@ -141,7 +144,15 @@ def compile_c(source: str, arch: str, vmlinux: Path, name: str = "program", line
 
 
 def tidy(text: str) -> str:
-    """Clang's output without the counts at its end and without warnings when there are errors."""
+    """Clang's output without the counts at its end and without warnings when there are errors.
+
+    Of a crash of its BPF backend, which prints a hundred lines, what it could not translate and where.
+    """
+    crash = re.search(r"error in backend: (Cannot select: 0x\w+: \S+ = (\w+).*?, (\S+:\d+:\d+)$)?.*", text, re.M)
+    if crash:
+        if not crash[1]:
+            return crash[0]
+        return f"{crash[3]}: error: clang's BPF backend cannot translate {crash[2]}; try 64-bit operands, or an addition"
     blocks, keep = [], False
     for line in text.splitlines():
         start = re.match(r"(?:\S.*?:\d+:\d+: |\S.*: )?(fatal error|error|warning|note): ", line)
