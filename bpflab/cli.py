@@ -225,7 +225,9 @@ def start(argv):
 def _before_setup(name, options):
     """The two commands that are of use while there is no `.venv`, or an old one."""
     if name == "doctor":
-        return _doctor(options, [])
+        from bpflab import doctor
+
+        return doctor.report(TREE, as_json=options.json, lab=False)
     if name == "clean" and options.all:
         return _remove_all()
     return _say("not set up yet, or the lock file has changed; run ./lab up --setup-only first")
