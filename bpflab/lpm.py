@@ -28,8 +28,8 @@ def parse(text: str, size: int, what: str) -> bytes:
 
 def texts(keys: np.ndarray) -> list[str]:
     """Keys over 4 or 16 bytes as "10.0.0.0/8"."""
-    size = keys.dtype.itemsize
-    raw = np.ascontiguousarray(keys).view(np.uint8).reshape(len(keys), size)
+    raw = np.ascontiguousarray(keys).view(np.uint8).reshape(len(keys), -1)
+    size = raw.shape[1]
     lengths = raw[:, :4].copy().view(np.uint32)[:, 0].tolist()
     address = ipaddress.IPv4Address if size == 8 else ipaddress.IPv6Address
     return [f"{address(data.tobytes())}/{length}" for data, length in zip(raw[:, 4:], lengths)]

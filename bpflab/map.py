@@ -540,7 +540,8 @@ def create(lab: Lab, type: str, key=None, value=None, max_entries: int = 1, *, n
         spec["inner_fd"] = inner.fd
         value_type = ctype("u32")
         spec["value_size"] = 4
-    elif key_type and value_type and kind in _WITH_BTF:
+    elif key_type and value_type and kind in _WITH_BTF and (kind != "lpm_trie" or key_type.resolved.kind == "struct"):
+        # kernel/bpf/lpm_trie.c, trie_check_btf: a key of bare bytes is welcome without types, refused with them
         spec["btf"], spec["btf_key_type_id"], spec["btf_value_type_id"] = build(key_type, value_type)
     try:
         about = lab.ask("maps.create", spec)
