@@ -231,8 +231,11 @@ def _install_packages(missing, log, tree):
             with contextlib.suppress(ValueError):
                 progress.show(text, float(percent) / 100)
 
-    options = ["-o", "APT::Status-Fd=1", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=60"]
-    status = _run([*as_root, command[0], *options, *command[1:]], log, follow)
+    # A pipe of its own for the report: apt makes it non-blocking, and a package's script that finds its standard
+    # output so fails with "I/O error". Not a higher number from here on, because sudo closes those.
+    report = ["sh", "-c", 'exec "$@" 3>&1 1>&2', "sh"]
+    options = ["-o", "APT::Status-Fd=3", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=60"]
+    status = _run([*as_root, *report, command[0], *options, *command[1:]], log, follow)
     if status or missing_packages(tests=False) and set(missing) & set(missing_packages(tests=True)):
         progress.stop()
         raise log.failure("apt-get install", tree)
@@ -328,19 +331,21 @@ def _stamp(tree, tests):
 def _run(command, log, on_line, on_tick=lambda: None):
     """Run a command, keep what it prints in the log, call `on_line` for each line and `on_tick` each second."""
     log.write("$ " + " ".join(command))
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    rest = b""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    rest = {process.stdout: b"", process.stderr: b""}
     try:
-        while True:
-            if not select.select([process.stdout], [], [], 1.0)[0]:
+        while rest:
+            ready = select.select(list(rest), [], [], 1.0)[0]
+            for pipe in ready:
+                if not (chunk := os.read(pipe.fileno(), 65536)):
+                    del rest[pipe]
+                    continue
+                *lines, rest[pipe] = (rest[pipe] + chunk).split(b"\n")
+                for line in lines:
+                    log.write(text := line.decode(errors="replace").rstrip())
+                    on_line(text)
+            if not ready:
                 on_tick()
-                continue
-            if not (chunk := os.read(process.stdout.fileno(), 65536)):
-                break
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                log.write(text := line.decode(errors="replace").rstrip())
-                on_line(text)
         return process.wait()
     except BaseException:
         process.terminate()
