@@ -115,7 +115,10 @@ class Events:
             A row for each event, a column for each member; of a perf buffer also `cpu` and `time_ns`.
         """
         arrays, have = self._take_kept(count)
-        patience = seconds if seconds is not None else 10.0 if count is not None else 0.0
+        if seconds is None and count is None:
+            # once only: where reading itself causes events (a system call traced), there is no end to them
+            return self._frame([*arrays, *self._drain(0)])
+        patience = 10.0 if seconds is None else seconds
         deadline = time.monotonic() + patience
         while count is None or have < count:
             left = max(0.0, deadline - time.monotonic())

@@ -299,7 +299,7 @@ def _variables(btf: Btf | None, section: str) -> dict[str, tuple[Any, int]]:
     if btf is None:
         return {}
     try:
-        return {name: (var.target, offset) for name, (var, offset, _) in btf.datasec(section).items()}
+        return {name: (kind, offset) for name, (kind, offset, _) in btf.datasec(section).items()}
     except UnknownNameError:
         return {}  # string constants, for instance, have a section but no variables
 

@@ -43,7 +43,7 @@ class Explanation:
 # "; struct event *e = bpf_map_lookup_elem(&m, &k); @ cell:14" since 6.7; before, without the place
 _SOURCE = re.compile(r"^; (?P<text>.*?)(?: @ (?P<file>[^@:]+):(?P<line>\d+))?$")
 _NOT_A_VERDICT = re.compile(
-    r"^$|^; |^\d+: |^processed \d+ insns|^verification time|^stack depth|^max_states|^R\d+|^from \d+|^func#|^mark_"
+    r"^$|^; |^\d+: |^processed \d+ insns|^verification time|^stack depth|^max_states|^R\d+(_[a-z]+)?=|^from \d+|^func#|^mark_"
     r"|^last_idx|^regs=|^parent |^arg#\d+ |^BPF program|^Live regs|^\s"
 )
 

@@ -1,0 +1,178 @@
+"""bpflab.object and bpflab.compiler: C text, files and bytes to loaded programs, and what is refused on the way."""
+
+import errno
+import shutil
+import subprocess
+
+import bpflab as bl
+import pytest
+from bpflab import CSource
+
+HEAD = '#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\n'
+LICENCE = 'char LICENSE[] SEC("license") = "GPL";\n'
+COUNTER = (
+    HEAD
+    + """
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 4); __type(key, u32); __type(value, u64); } seen SEC(".maps");
+const volatile u32 step = 1;
+u64 total = 100;
+int limits[3] = { 1, 2, 3 };
+char word[8];
+
+SEC("syscall") int count(void *ctx)
+{
+    u32 zero = 0;
+    u64 *n = bpf_map_lookup_elem(&seen, &zero);
+    if (n)
+        *n += step;
+    total += step;
+    return total;
+}
+"""
+    + LICENCE
+)
+
+
+def test_c_text_with_globals(lab):
+    with lab.load(COUNTER, step=5, limits=[7, 8, 9], word="hello") as obj:
+        assert list(obj.programs) == ["count"] and list(obj.maps) == ["seen"]
+        assert obj.programs["count"].test_run().retval == 105
+        obj.globals["total"] = 1000
+        assert obj.programs["count"].test_run().retval == 1005
+        assert obj.globals["total"] == 1005
+        assert obj.globals["limits"] == [7, 8, 9] and obj.globals["word"] == "hello" and obj.globals["step"] == 5
+        assert obj.maps["seen"][0] == 10
+        assert obj.programs["count"].info["map_ids"]
+
+
+def test_files(lab, tmp_path):
+    source = tmp_path / "counter.bpf.c"
+    source.write_text(COUNTER)
+    compiled = tmp_path / "counter.bpf.o"
+    compiled.write_bytes(lab.compile(COUNTER))
+    for given in (source, str(source), compiled, str(compiled), compiled.read_bytes()):
+        with lab.load(given) as obj:
+            assert obj.programs["count"].test_run().retval == 101
+
+
+def test_other_sizes_and_only_some_programs(lab):
+    two = COUNTER + 'SEC("syscall") int other(void *ctx) { return 2; }\n'
+    with lab.load(two, programs=["other"], max_entries={"seen": 9}) as obj:
+        assert list(obj.programs) == ["other"] and obj.maps["seen"].max_entries == 9
+    with pytest.raises(bl.UnknownNameError, match="did you mean 'other'"):
+        lab.load(two, programs=["othr"])
+
+
+def test_clang_speaks_of_the_cell(lab):
+    text = CSource(COUNTER.replace("*n += step;", "*n += stepp;"), "cell", line=2)
+    with pytest.raises(bl.CompileError, match=r"cell:16:\d+: error: use of undeclared identifier 'stepp'") as caught:
+        lab.load(text)
+    assert "generated" not in caught.value.diagnostics
+
+
+def test_the_verifier_speaks_of_the_line(lab):
+    # of a hash: of an array with a constant index, newer verifiers know that the element is there
+    text = COUNTER.replace("    if (n)\n    ", "").replace("TYPE_ARRAY", "TYPE_HASH")
+    number = text.splitlines().index("    *n += step;") + 1
+    with pytest.raises(bl.VerifierError, match="map_value_or_null") as caught:
+        lab.load(text, name="counter")
+    found = caught.value.explain()
+    assert (found.line, found.text) == (number, "*n += step;")
+    assert "processed" in caught.value.log and caught.value.errno == errno.EACCES
+    assert f"counter:{number}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "no ELF object"),
+        (b"#!/bin/sh\n", "starts with 23 21 2f 62"),
+        (b"\x7fELF\x02\x01", "cut short: 6 bytes"),
+    ],
+)
+def test_no_object(lab, data, text):
+    with pytest.raises(bl.ObjectError, match=text):
+        lab.load(data)
+
+
+def test_cut_short_anywhere(lab):
+    whole = lab.compile(COUNTER)
+    for size in range(0, len(whole), 97):
+        with pytest.raises(bl.ObjectError):
+            lab.load(whole[:size])
+
+
+def test_a_program_of_this_computer_is_no_object(lab):
+    with pytest.raises(bl.ObjectError, match="not for BPF"):
+        lab.load(open("/bin/true", "rb").read())
+
+
+def test_legacy_maps_section(lab):
+    text = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct bpf_map_def { unsigned type, key_size, value_size, max_entries, map_flags; };
+struct bpf_map_def SEC("maps") counts = { .type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1 };
+SEC("socket") int count(void *ctx) { int zero = 0; return bpf_map_lookup_elem(&counts, &zero) != 0; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+    with pytest.raises(bl.ObjectError, match=r"dropped that in 1\.0(?s:.*)SEC\(\"\.maps\"\)"):
+        lab.load(text)
+
+
+def test_names_that_do_not_exist(lab, tmp_path):
+    with lab.load(COUNTER) as obj:
+        with pytest.raises(bl.UnknownNameError, match="no program named 'cont' .* did you mean 'count'"):
+            obj.programs["cont"]
+        with pytest.raises(bl.UnknownNameError, match="no map named 'sean' .* did you mean 'seen'"):
+            obj.maps["sean"]
+        with pytest.raises(bl.UnknownNameError, match="did you mean 'total'"):
+            obj.globals["totl"]
+    with pytest.raises(bl.UnknownNameError, match="did you mean 'step'"):
+        lab.load(COUNTER, stepp=1)
+    with pytest.raises(bl.ObjectError, match="no such file"):
+        lab.load(tmp_path / "none.bpf.o")
+    with pytest.raises(OverflowError, match="global 'step'"):
+        lab.load(COUNTER, step=2**40)
+
+
+def test_closed_object(lab):
+    obj = lab.load(COUNTER)
+    obj.close()
+    obj.close()
+    with pytest.raises(bl.BpfError, match="closed with its object"):
+        obj.maps["seen"][0]
+    with pytest.raises(bl.BpfError):
+        obj.programs["count"].test_run()
+    with lab.load(COUNTER) as again:
+        assert again.maps["seen"][0] == 0
+
+
+def test_objects_are_cached_by_content(lab, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shutil.copytree(lab.vmlinux.parent, tmp_path / "bpflab" / "vmlinux")
+    first = lab.compile(COUNTER)
+    (cached,) = (tmp_path / "bpflab" / "objects").iterdir()
+    marked = first + b"\0"
+    cached.write_bytes(marked)
+    assert lab.compile(COUNTER) == marked  # it really came from the cache
+    assert lab.compile(COUNTER + "\n// other\n") != marked
+
+
+def test_full_disk_only_costs_the_cache(tmp_path):
+    """A cache on a full disk: compiling still works."""
+    script = f"""
+        mount -t tmpfs -o size=4096k none {tmp_path} && mkdir -p {tmp_path}/bpflab/vmlinux &&
+        cp -r "$1" {tmp_path}/bpflab/vmlinux/ && (head -c 8M /dev/zero > {tmp_path}/full || true) &&
+        XDG_CACHE_HOME={tmp_path} exec "$2" -c '
+import bpflab as bl
+with bl.Lab(quiet=True) as lab, lab.load(open("{tmp_path}.c").read()) as obj:
+    print(obj.programs["count"].test_run().retval)'
+    """
+    import sys
+
+    (tmp_path.parent / f"{tmp_path.name}.c").write_text(COUNTER)
+    with bl.Lab("local", quiet=True) as lab:
+        vmlinux = str(lab.vmlinux)
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", vmlinux, sys.executable], capture_output=True, text=True)
+    assert done.stdout.strip() == "101", done.stderr
