@@ -64,7 +64,7 @@ class Builder:
         return self.add(kind, name, size, *tail, vlen=len(members), flag=flag)
 
     def copy(self, t: Type) -> int:
-        """Copy a type of another blob with all that its layout depends on. What pointers lead to is left behind."""
+        """Copy a type of another blob with all that its layout depends on. What pointers lead to is left behind, but for its name."""
         if t.id == 0:
             return 0
         key = (id(t.btf), t.id)
@@ -79,7 +79,7 @@ class Builder:
             case "float":
                 return self.once("float", t.name, t.size)
             case "ptr":
-                return self.once("ptr", "", 0)
+                return self.once("ptr", "", self._pointed(t.target.resolved))
             case "type_tag":
                 # A tag such as `kptr` would make the kernel treat the member specially.
                 return self.copy(t.target)
@@ -96,6 +96,12 @@ class Builder:
             case kind if kind in STRIPPED:
                 return self.once(kind, t.name, self.copy(t.target))
         raise TypeError(f"{t!r} has no size, so it cannot be the key or value of a map")
+
+    def _pointed(self, t: Type) -> int:
+        """What a copied pointer leads to: a name, where there is one."""
+        if t.kind in ("struct", "union", "fwd") and t.name:
+            return self.add("fwd", t.name, flag=t.is_union)
+        return self.copy(t) if t.kind == "int" else 0
 
     def blob(self) -> bytes:
         types, strings = b"".join(self._types), bytes(self._strings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .layout import gaps
+
 if TYPE_CHECKING:
     from .types import Type
 
@@ -103,7 +105,7 @@ def _base(t: Type, indent: str) -> str:
     if t.kind in TAGGED:
         return f"{TAGS.get(t.kind, t.kind)} {t.name or '{...}'}"
     if t.kind == "fwd":
-        return f"{'union' if t._flag else 'struct'} {t.name}"
+        return f"{'union' if t.is_union else 'struct'} {t.name}"
     if t.kind == "int" and t.name == "_Bool":
         return "bool"
     return t.name or t.kind
@@ -115,27 +117,11 @@ def _body(t: Type, indent: str) -> str:
     if t.kind in ("enum", "enum64"):
         lines = [f"{inner}{n} = {v}," for n, v in t.enumerators.items()]
     else:
-        lines = []
+        lines, end = [], 0
         for m in t.members:
             bits = f" : {m.bitfield_size}" if m.bitfield_size else ""
+            lines += [f"{inner}{declare(m.type, '', inner)} : {n};" for n in gaps(t, m, end)]
             lines.append(f"{inner}{declare(m.type, m.name, inner)}{bits};")
-    packed = " __attribute__((packed))" if _packed(t) else ""
+            end = m.offset_bits + (m.bitfield_size or 8 * m.type.size)
+    packed = " __attribute__((packed))" if t.packed else ""
     return "\n".join([head + " {", *lines, indent + "}" + packed])
-
-
-def _packed(t: Type) -> bool:
-    """Whether the compiler could not have laid the struct out like this on its own."""
-    if t.kind not in ("struct", "union"):
-        return False
-    aligns = [alignment(m.type) for m in t.members]
-    if t.size % max(aligns, default=1):
-        return True
-    return any(m.offset_bits % (8 * a) for m, a in zip(t.members, aligns, strict=True) if not m.bitfield_size)
-
-
-def alignment(t: Type) -> int:
-    """The alignment C gives a type, in bytes."""
-    r = t.resolved
-    if r.kind in ("struct", "union"):
-        return 1 if _packed(r) else max((alignment(m.type) for m in r.members), default=1)
-    return alignment(r.target) if r.kind == "array" else min(r.size, 16) or 1

@@ -80,6 +80,8 @@ def add(builder: Builder, spec: str | int | np.dtype | Type, name: str) -> int:
             raise ValueError(f"{spec} bytes make no type; give a size from 1 byte up")
         return builder.array(_add_scalar(builder, "u8"), int(spec))
     try:
+        if spec is None:  # NumPy's default, a double
+            raise TypeError
         dtype = np.dtype(spec)
     except TypeError:
         hint = "give C text such as 'u32', a NumPy dtype, a Type, or a size in bytes"

@@ -177,12 +177,23 @@ def _put_array(t: Type, value: Any, buf: bytearray, at: int, where: _At) -> None
 def _put_record(t: Type, value: Any, buf: bytearray, at: int, where: _At) -> None:
     fields = values.visible(t)
     given = _by_field(t, value, fields, where)
-    # Where members share bytes (a union), the largest decides, and a number before text, which ends at its NUL.
-    writes = sorted(given, key=lambda pair: (not pair[0].type.is_text, pair[0].bits or 8 * pair[0].type.size))
-    for f, one in writes:
+    shared = _share_bytes(given)
+    if shared:  # a union: the largest decides, and what says all of its bits before what does not
+        given.sort(key=lambda pair: (_exact(pair[0].type), pair[0].bits or 8 * pair[0].type.size))
+    for f, one in given:
         _put_field(f, one, buf, at, where.member(f.name), t.btf.order)
-    if _share_bytes(given):
+    if shared:
         _check_agreement(t, given, buf, at, where)
+
+
+def _exact(t: Type) -> bool:
+    """Whether the Python value tells every bit: text ends at its NUL, a bool of 2 reads as True, a NaN has many forms."""
+    r = t.resolved
+    if r.kind in ("struct", "union"):
+        return all(_exact(f.type) for f in r.fields)
+    if r.kind == "array":
+        return not t.is_text and _exact(r.target)
+    return r.kind != "float" and t.encoding != "bool"
 
 
 def _put_field(f: Field, value: Any, buf: bytearray, at: int, where: _At, order: str) -> None:

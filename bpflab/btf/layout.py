@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ObjectError
 
 if TYPE_CHECKING:
-    from .types import Type
+    from .types import Member, Type
 
 # Structs that the kernel keeps for itself inside map values (kernel/bpf/btf.c, btf_get_field_type): a lookup gives
 # zeros in their place, an update leaves them alone.
@@ -88,6 +88,46 @@ def _open(t: Type, base: int) -> list[Field]:
         if bits > 64:
             raise ObjectError(f"bitfield '{m.name}' claims {bits} bits, more than 64; the BTF is damaged")
         out.append(Field(m.name, m.type, place, bits))
+    return out
+
+
+def packed(t: Type) -> bool:
+    """Whether the compiler would not have laid the type out like this on its own."""
+    if t.kind not in ("struct", "union"):
+        return t.kind in ("enum", "enum64") and t.size < 4
+    if t.size % max((m.type.alignment for m in t.members), default=1):
+        return True
+    return any(_crosses(m) if m.bitfield_size else m.offset_bits % (8 * m.type.alignment) for m in t.members)
+
+
+def _crosses(m: Member) -> bool:
+    """Whether a bitfield begins in one number of its type and ends in the next."""
+    unit = 8 * m.type.size or 1
+    return m.offset_bits // unit != (m.offset_bits + m.bitfield_size - 1) // unit
+
+
+def alignment(t: Type) -> int:
+    """The alignment that C gives a type, in bytes."""
+    r = t.resolved
+    if r.kind in ("struct", "union"):
+        return 1 if r.packed else max((m.type.alignment for m in r.members), default=1)
+    return r.target.alignment if r.kind == "array" else min(r.size, 16) or 1
+
+
+def gaps(t: Type, m: Member, end: int) -> list[int]:
+    """Sizes of the nameless bitfields that push a bitfield from bit `end`, where it would go, to where it is.
+
+    BTF leaves out what has no name, such as `int : 5;` and `int : 0;`.
+    """
+    unit = 8 * m.type.size
+    if not m.bitfield_size or not unit or t.kind == "union":
+        return []
+    out = []
+    while end < m.offset_bits:
+        if not t.packed and end // unit != (end + m.bitfield_size - 1) // unit and -end % unit == m.offset_bits - end:
+            break  # the compiler goes to the next number on its own
+        out.append(min(unit - end % unit, m.offset_bits - end))
+        end += out[-1]
     return out
 
 

@@ -21,7 +21,7 @@ KINDS = (
 )  # fmt: skip
 STRIPPED = ("typedef", "volatile", "const", "restrict", "type_tag")
 POINTER_SIZE = 8
-MAX_SIZE = 1 << 31
+MAX_SIZE = (1 << 31) - 1
 
 # Typedefs that say in which byte order a number lies in memory (include/uapi/linux/types.h).
 ORDERS = {"__be16": ">", "__be32": ">", "__be64": ">", "__le16": "<", "__le32": "<", "__le64": "<"}
@@ -115,7 +115,7 @@ class Type:
     @cached_property
     def size(self) -> int:
         size = layout.guard(self, self._size)
-        if size > MAX_SIZE:
+        if max(size, self.nelems) > MAX_SIZE:
             raise ObjectError(f"type id {self.id} of this BTF claims {size} bytes; it is damaged")
         return size
 
@@ -172,18 +172,21 @@ class Type:
     @cached_property
     def params(self) -> list[tuple[str, Type]]:
         """Parameters of a function, as (name, type). A last one of type void stands for "..."."""
-        if self.kind == "func":
-            return self.target.params
-        if self.kind != "func_proto":
+        proto = self.target if self.kind == "func" else self
+        if proto.kind != "func_proto":
             return []
-        return [(self.btf.string(n), self.btf.type(t)) for n, t in self._tail("II", self._vlen)]
+        return [(self.btf.string(n), self.btf.type(t)) for n, t in proto._tail("II", proto._vlen)]
 
     @cached_property
     def variables(self) -> list[tuple[Type, int, int]]:
         """Variables of a data section, as (variable, offset, size)."""
         if self.kind != "datasec":
             return []
-        return [(self.btf.type(t), offset, size) for t, offset, size in self._tail("III", self._vlen)]
+        found = [(self.btf.type(t), offset, size) for t, offset, size in self._tail("III", self._vlen)]
+        for t, _, _ in found:
+            if t.kind not in ("var", "func"):
+                raise ObjectError(f"section {self.name} of this BTF holds a {t.kind}, not a variable; it is damaged")
+        return found
 
     @cached_property
     def encoding(self) -> str:
@@ -202,6 +205,21 @@ class Type:
         word = self.resolved._tail("I", 1)[0][0]
         return word >> 16 & 0xFF, word & 0xFF
 
+    @cached_property
+    def alignment(self) -> int:
+        """The alignment that C gives the type, in bytes. An `aligned` attribute is not in BTF."""
+        return layout.guard(self, lambda: layout.alignment(self))
+
+    @cached_property
+    def packed(self) -> bool:
+        """Whether a struct, union or enum was declared with the `packed` attribute, as far as its layout tells."""
+        return layout.guard(self, lambda: layout.packed(self))
+
+    @property
+    def is_union(self) -> bool:
+        """Whether it is a union, or the mere declaration of one."""
+        return self.kind == "union" or self.kind == "fwd" and self._flag
+
     @property
     def is_text(self) -> bool:
         """Whether it is an array of plain `char`, which holds text. `unsigned char` and `__u8` hold numbers."""
@@ -219,6 +237,7 @@ class Type:
         TypeError
             The type has no size (void, a function, a struct that is only declared).
         """
+        self.size  # noqa: B018  refuses what no dtype could hold
         return layout.guard(self, lambda: dtype.dtype_of(self))
 
     @cached_property
@@ -296,7 +315,10 @@ class Type:
     @property
     def c(self) -> str:
         """The C declaration. A str that shows itself as text in a notebook."""
-        return c.text(self)
+        return layout.guard(self, lambda: c.text(self))
 
     def __repr__(self) -> str:
-        return f"<{c.summary(self)}>"
+        try:
+            return f"<{layout.guard(self, lambda: c.summary(self))}>"
+        except ObjectError as e:
+            return f"<{self.kind}: {e}>"
