@@ -333,10 +333,34 @@ class Lab:
         return cgroup.create(self, name)
 
     def socket(self, *arguments, **options):
-        """A socket on the lab machine; see `bpflab.sockets`."""
+        """A socket on the lab machine; see `bpflab.sockets.create`."""
         from . import sockets
 
         return sockets.create(self, *arguments, **options)
+
+    def pidfd(self, process):
+        """A descriptor that stands for a process (a `Process` or a pid): the key of task storage.
+
+        Raises
+        ------
+        BpfError
+            No such process runs.
+        """
+        from . import descriptor
+
+        return descriptor.pidfd(self, process)
+
+    def open(self, path: str):
+        """A descriptor of a file or folder of the lab machine: the key of inode storage.
+
+        Raises
+        ------
+        BpfError
+            The path does not exist there.
+        """
+        from . import descriptor
+
+        return descriptor.open_path(self, path)
 
     def find_binary(self, name: str) -> str:
         """Path of a program or shared library on the lab machine.
