@@ -12,6 +12,7 @@ What is drawn or judged is imported when it is first used, so that `import bpfla
 from __future__ import annotations
 
 import importlib
+import sys
 
 from .compiler import CSource
 from .errors import (
@@ -64,3 +65,9 @@ def __getattr__(name: str):
 
 def __dir__():
     return sorted({*globals(), *__all__})
+
+
+if "IPython" in sys.modules:  # a notebook or an IPython shell, which gets the cell magics
+    from .magics import register
+
+    register()

@@ -1,0 +1,35 @@
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+struct odometer {
+	struct bpf_spin_lock lock;
+	__u32 bytes;
+	__u64 kib;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct odometer);
+} meter SEC(".maps");
+
+SEC("xdp")
+int measure(struct xdp_md *ctx)
+{
+	__u32 key = 0, length = ctx->data_end - ctx->data;
+	struct odometer *now = bpf_map_lookup_elem(&meter, &key);
+
+	if (!now)
+		return XDP_PASS;
+	bpf_spin_lock(&now->lock);
+	now->bytes += length;
+	if (now->bytes >= 1024) {
+		now->bytes -= 1024;
+		now->kib++;
+	}
+	bpf_spin_unlock(&now->lock);
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";
