@@ -54,7 +54,7 @@ def numbers(source: str, expressions: list[str], target: str = "bpf") -> list[in
     out = []
     for start in range(0, len(expressions), 500):
         part = ", ".join(expressions[start : start + 500])
-        table = f"\nunsigned long long answers[] __attribute__((section(\".answers\"))) = {{ {part} }};\n"
+        table = f'\nunsigned long long answers[] __attribute__((section(".answers"))) = {{ {part} }};\n'
         data = sections(source + "\n#define offsetof __builtin_offsetof" + table, target)[".answers"]
         order = "little" if target == "bpf" else "big"
         out += [int.from_bytes(data[i : i + 8], order) for i in range(0, len(data), 8)]

@@ -94,7 +94,9 @@ def test_the_kernel_takes_scalars_and_arrays(key, value):
             assert len(dump(fd)) == 1
 
 
-@pytest.mark.parametrize("name", ["iphdr", "tcphdr", "sockaddr_in6", "in6_addr", "bpf_sock_ops", "timespec64", "tcp_ca_state"])
+@pytest.mark.parametrize(
+    "name", ["iphdr", "tcphdr", "sockaddr_in6", "in6_addr", "bpf_sock_ops", "timespec64", "tcp_ca_state"]
+)
 def test_the_kernel_takes_copies_of_its_own_types(name):
     mine = vmlinux().find(name)
     with kernel_map(mine, mine) as (fd, k, v):
@@ -163,7 +165,11 @@ def test_c_text_means_what_clang_means():
     "spec,error,text",
     [
         ("u23", ValueError, "no C type named 'u23'; did you mean 'u32'"),
-        ("struct flow", ValueError, "'struct flow' is not known here; give a NumPy dtype, or a Type of a loaded object's BTF"),
+        (
+            "struct flow",
+            ValueError,
+            "'struct flow' is not known here; give a NumPy dtype, or a Type of a loaded object's BTF",
+        ),
         ("", ValueError, "no C scalar"),
         ("u32 *", ValueError, "'u32 \\*' is no C scalar or array of them"),
         ("char[]", ValueError, "no C scalar"),

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from btf_support import ALL_CONSTRUCTS, FIELDS_OF_ALL, compiled, numbers, vmlinux
+from btf_support import ALL_CONSTRUCTS, FIELDS_OF_ALL, compiled, numbers, vmlinux, vmlinux_h
 
 from bpflab.btf import ctype
 
@@ -14,13 +14,33 @@ def test_declarations_compile_to_the_same_layout():
     btf = compiled(ALL_CONSTRUCTS + "struct all it; struct declared { int x; }; enum color c;")
     typedefs = "\n".join(btf.find(n).c for n in ("__u8", "__u16", "__u32", "__u64", "__be16", "__be32", "__be64"))
     typedefs = "typedef _Bool bool;\n" + typedefs + "\nstruct pair;\n" + btf.find("callback").c
-    text = "\n".join(btf.find(n).c for n in NAMES[:-1]) + btf.find("label").c + btf.find("width").c + btf.find("struct all").c
+    text = (
+        "\n".join(btf.find(n).c for n in NAMES[:-1])
+        + btf.find("label").c
+        + btf.find("width").c
+        + btf.find("struct all").c
+    )
     questions = [f"offsetof(struct all, {f})" for f in FIELDS_OF_ALL] + [f"sizeof({k} {n})" for k, n in
                  [("enum", "color"), *(("union" if n == "number" else "struct", n) for n in NAMES[1:])]]  # fmt: skip
     assert numbers(f"{typedefs}\n{text}", questions) == numbers(ALL_CONSTRUCTS, questions)
     again = compiled(f"{typedefs}\n{text}\nstruct all it; enum color c;")
     for name in NAMES:
         assert again.find(name).c == btf.find(name).c
+
+
+def test_kernel_structs_compile_to_the_same_layout():
+    """Bitfields, packed structs and unions as they really occur; what `aligned` attributes place is not in BTF."""
+    names = ("iphdr", "tcphdr", "ipv6hdr", "sock", "sk_buff", "__sk_buff", "perf_event_attr", "bpf_insn", "sockaddr_un",
+             "in6_addr", "ethhdr", "arphdr", "bpf_iter_num", "nlmsghdr", "kstat", "cred")  # fmt: skip
+    theirs = [vmlinux().find(n) for n in names]
+    texts = [t.c.replace(f" {t.name} ", f" my_{t.name} ", 1) + f"\n{t.kind} my_{t.name} v_{t.name};" for t in theirs]
+    ours = compiled(vmlinux_h() + "\n".join(texts))
+    for t in theirs:
+        mine = ours.find(f"my_{t.name}")
+        assert [(f.name, f.offset_bits, f.bits) for f in mine.fields] == [
+            (f.name, f.offset_bits, f.bits) for f in t.fields
+        ], t.name
+        assert mine.size == t.size
 
 
 def test_what_it_looks_like():
@@ -35,7 +55,9 @@ def test_what_it_looks_like():
     struct flow it;
     """
     btf = compiled(source)
-    assert btf.find("struct flow").c == """\
+    assert (
+        btf.find("struct flow").c
+        == """\
 struct flow {
     u32 saddr;
     char comm[16];
@@ -56,6 +78,7 @@ struct flow {
     enum e e;
     volatile int v;
 };"""
+    )
     assert btf.find("enum e").c == "enum e {\n    A = 0,\n    B = 7,\n};"
     assert btf.find("u32").c == "typedef unsigned int u32;"
     assert btf.find("it", "var").c == "struct flow it;"
@@ -99,9 +122,7 @@ def test_repr(text, want):
 
 def test_repr_of_structs():
     t = vmlinux().find("iphdr")
-    assert repr(t) == (
-        "<struct iphdr, 20 bytes: ihl, version, tos, tot_len, id, frag_off, ttl, protocol, ... (12)>"
-    )
+    assert repr(t) == ("<struct iphdr, 20 bytes: ihl, version, tos, tot_len, id, frag_off, ttl, protocol, ... (12)>")
     assert repr(t.members[1]) == "<member __u8 version at 0 + 4 bits, 4 bits>"
     assert repr(t.members[2]) == "<member __u8 tos at 1>"
     assert repr(vmlinux()).startswith("<BTF: ")

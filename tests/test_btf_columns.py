@@ -69,7 +69,15 @@ def test_structs_of_the_kernel(data):
 def test_dtypes_of_columns():
     t = compiled(ALL_CONSTRUCTS + "struct all it;", "bpfeb").find("struct all")
     got = t.columns(t.array(rows(t, 5), 5))
-    for name, dtype in {"s": "i2", "big": "u8", "port": "u2", "f": "f4", "yes": "?", "pointer": "u8", "bits.middle": "u4"}.items():
+    for name, dtype in {
+        "s": "i2",
+        "big": "u8",
+        "port": "u2",
+        "f": "f4",
+        "yes": "?",
+        "pointer": "u8",
+        "bits.middle": "u4",
+    }.items():
         assert got[name].dtype == np.dtype(dtype) and got[name].dtype.isnative, name
         assert got[name].flags.c_contiguous and got[name].flags.owndata
     assert isinstance(got["color"], pd.Categorical)

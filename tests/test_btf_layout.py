@@ -125,7 +125,12 @@ def test_tags_and_64_bit_enums():
     tag = btf.find("mine", "decl_tag")
     assert tag.target.name == "tagged"
     pointed = btf.find("p", "var").target.target
-    assert (pointed.kind, pointed.name, pointed.resolved.name, pointed.dtype.str[1:]) == ("type_tag", "user", "int", "i4")
+    assert (pointed.kind, pointed.name, pointed.resolved.name, pointed.dtype.str[1:]) == (
+        "type_tag",
+        "user",
+        "int",
+        "i4",
+    )
     wide = [t for t in vmlinux().types("enum64") if t.name]
     assert wide and all(t.dtype.itemsize == 8 for t in wide)
     assert any(t.enumerators.get("BPF_F_INDEX_MASK") == 0xFFFFFFFF for t in vmlinux().types("enum64"))

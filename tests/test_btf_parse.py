@@ -132,12 +132,21 @@ def test_a_cut_kernel_is_refused():
     "data,text",
     [
         (b"", "0 bytes are too few for BTF"),
-        (b"\x7fELF" + bytes(60), "not BTF: it starts with 7f 45 4c 46 where 9f eb is due; give the bytes of an object's .BTF"),
+        (
+            b"\x7fELF" + bytes(60),
+            "not BTF: it starts with 7f 45 4c 46 where 9f eb is due; give the bytes of an object's .BTF",
+        ),
         (struct.pack("<HBBIIIII", 0xEB9F, 2, 0, 24, 0, 0, 0, 0), "BTF version 2 is unknown"),
         (struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 48, 48, 1), "cut short: 24 of 73 bytes are there"),
         (struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"x", "do not end with a NUL"),
-        (struct.pack("<HBBIIIIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1, 0, 25 << 24, 0) + b"\0", "type 1 .* unknown kind \\(25\\)"),
-        (struct.pack("<HBBIIIIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1, 0, 4 << 24 | 9, 0) + b"\0", "last type .* cut short"),
+        (
+            struct.pack("<HBBIIIIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1, 0, 25 << 24, 0) + b"\0",
+            "type 1 .* unknown kind \\(25\\)",
+        ),
+        (
+            struct.pack("<HBBIIIIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, 1, 0, 4 << 24 | 9, 0) + b"\0",
+            "last type .* cut short",
+        ),
         (struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 8, 0, 0, 0, 0), "header of this BTF makes no sense"),
     ],
 )

@@ -43,7 +43,22 @@ def test_members_left_out_are_zero():
     assert t.decode(t.encode({"i": 7})).i == 7
 
 
-SCALARS = ["u8", "s8", "u16", "s16", "u32", "s32", "u64", "s64", "int", "long", "__int128", "unsigned __int128", "__be16", "__be64"]
+SCALARS = [
+    "u8",
+    "s8",
+    "u16",
+    "s16",
+    "u32",
+    "s32",
+    "u64",
+    "s64",
+    "int",
+    "long",
+    "__int128",
+    "unsigned __int128",
+    "__be16",
+    "__be64",
+]
 
 
 @pytest.mark.parametrize("text", SCALARS)
@@ -175,7 +190,12 @@ def test_addresses():
         ctype("u32").encode("10.0.0.1")
     with pytest.raises(ValueError, match="300.*give an address"):
         ctype("__be32").encode("300.0.0.1")
-    for t, wrong in [(ctype("u8[4]"), "10.0.0"), (ctype("u8[16]"), "10.0.0.1"), (ctype("u8[6]"), "02:00"), (ctype("u16[2]"), "x")]:
+    for t, wrong in [
+        (ctype("u8[4]"), "10.0.0"),
+        (ctype("u8[16]"), "10.0.0.1"),
+        (ctype("u8[6]"), "02:00"),
+        (ctype("u16[2]"), "x"),
+    ]:
         with pytest.raises(ValueError, match="does not fit"):
             t.encode(wrong)
 

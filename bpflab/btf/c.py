@@ -91,7 +91,7 @@ def _declare(t: Type, name: str, indent: str, inline: bool) -> str:
         star = f"*{words}"
         return _declare(t.target, f"({star})" if target.kind in ("array", "func_proto") else star, indent, inline)
     if t.kind == "array":
-        element = _declare(t.target, f"{name}[{t.nelems or ''}]", indent, inline)
+        element = _declare(t.target, f"{name}[{t.nelems}]", indent, inline)
         return " ".join([*before, element])
     if t.kind == "func_proto":
         params = [_declare(p, n, indent, False).strip() if p.id else "..." for n, p in t.params]
