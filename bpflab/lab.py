@@ -338,6 +338,24 @@ class Lab:
 
         return sockets.create(self, *arguments, **options)
 
+    def xsk(self, dev, queue: int = 0):
+        """An AF_XDP socket on a receive queue of an interface; see `bpflab.xsk.Xsk`.
+
+        Parameters
+        ----------
+        dev : Device or str
+            Of a `netlab`, or the name of an interface of the lab machine itself.
+        queue : int
+
+        Raises
+        ------
+        BpfError
+            No such interface or queue, or another socket has it.
+        """
+        from . import xsk
+
+        return xsk.create(self, dev, queue)
+
     def pidfd(self, process):
         """A descriptor that stands for a process (a `Process` or a pid): the key of task storage.
 
