@@ -43,6 +43,8 @@ FD_VALUE_MAPS = {
     *("prog_array", "perf_event_array", "cgroup_array", "array_of_maps", "hash_of_maps"),
     *("sockmap", "sockhash", "reuseport_sockarray", "xskmap"),
 }
+# the kernel object that owns the value is named by a descriptor of it
+FD_KEY_MAPS = {"sk_storage", "inode_storage", "task_storage", "cgrp_storage"}
 
 BPF_F_NO_PREALLOC = 1
 UPDATE_FLAGS = {"any": 0, "noexist": 1, "exist": 2, "lock": 4}

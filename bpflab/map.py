@@ -103,6 +103,8 @@ class Map:
         what = f"key of map '{self.name}'"
         if self.type == "lpm_trie" and isinstance(key, str):
             key = lpm.parse(key, self.key_size, what)
+        if self.type in kinds.FD_KEY_MAPS and hasattr(key, "fd"):
+            key = key.fd
         return self.key_type.encode(key, what)
 
     def _value(self, value: Any) -> bytes:
