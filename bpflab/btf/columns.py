@@ -24,7 +24,7 @@ def columns_of(t: Type, array: np.ndarray, prefix: str) -> dict[str, Any]:
 def _add(out: dict[str, Any], t: Type, array: np.ndarray, name: str) -> None:
     r = t.resolved
     if r.kind in ("struct", "union"):
-        for f in values.visible(t):
+        for f in t.visible:
             path = f"{name}.{f.name}" if name else f.name
             if f.bits:
                 numbers = bitfield(f, array[f.name], t.btf.order)
@@ -65,7 +65,7 @@ def _count(t: Type) -> int:
     if r.kind == "array" and not t.is_text:
         return r.nelems * _count(r.target)
     if r.kind in ("struct", "union"):
-        return sum(_count(f.type) for f in values.visible(t))
+        return sum(_count(f.type) for f in t.visible)
     return 1
 
 

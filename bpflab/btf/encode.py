@@ -21,24 +21,30 @@ ADDRESSES = (ipaddress.IPv4Address, ipaddress.IPv6Address)
 
 
 class _At:
-    """Where in the value we are, for messages."""
+    """Where in the value we are. Put into words only when there is something to complain about."""
 
-    __slots__ = ("path", "what")
+    __slots__ = ("outer", "step", "what")
 
-    def __init__(self, what: str, path: str = ""):
-        self.what, self.path = what, path
+    def __init__(self, what: str, outer: _At | None = None, step: str | int = ""):
+        self.what, self.outer, self.step = what, outer, step
 
-    def member(self, name: str) -> _At:
-        return _At(self.what, f"{self.path}.{name}" if self.path else name)
+    def into(self, step: str | int) -> _At:
+        """One member (by name) or element (by index) further in."""
+        return _At(self.what, self, step)
 
-    def element(self, i: int) -> _At:
-        return _At(self.what, f"{self.path}[{i}]")
+    @property
+    def path(self) -> str:
+        if self.outer is None:
+            return ""
+        before = self.outer.path
+        return f"{before}[{self.step}]" if isinstance(self.step, int) else f"{before}.{self.step}".lstrip(".")
 
     def says(self, t: Type, text: str) -> str:
-        if not self.path:
+        path = self.path
+        if not path:
             return f"{self.what} is {c.short(t)}: {text}"
-        noun = "element" if self.path.startswith("[") else "member"
-        return f"{self.what}: {noun} '{self.path}' is {c.short(t)}: {text}"
+        noun = "element" if path.startswith("[") else "member"
+        return f"{self.what}: {noun} '{path}' is {c.short(t)}: {text}"
 
 
 def encode(t: Type, value: Any, what: str) -> bytes:
@@ -171,17 +177,17 @@ def _put_array(t: Type, value: Any, buf: bytearray, at: int, where: _At) -> None
     if len(given) != n:
         raise ValueError(where.says(t, f"{len(given)} values given, {n} needed"))
     for i, one in enumerate(given):
-        _put(element, one, buf, at + i * element.size, where.element(i))
+        _put(element, one, buf, at + i * element.size, where.into(i))
 
 
 def _put_record(t: Type, value: Any, buf: bytearray, at: int, where: _At) -> None:
-    fields = values.visible(t)
+    fields = t.visible
     given = _by_field(t, value, fields, where)
-    shared = _share_bytes(given)
+    shared = t.overlaps and _share_bytes(given)
     if shared:  # a union: the largest decides, and what says all of its bits before what does not
         given.sort(key=lambda pair: (_exact(pair[0].type), pair[0].bits or 8 * pair[0].type.size))
     for f, one in given:
-        _put_field(f, one, buf, at, where.member(f.name), t.btf.order)
+        _put_field(f, one, buf, at, where.into(f.name), t.btf.order)
     if shared:
         _check_agreement(t, given, buf, at, where)
 
@@ -212,11 +218,15 @@ def _by_field(t: Type, value: Any, fields: list[Field], where: _At) -> list[tupl
     """Which field gets which value."""
     if isinstance(value, np.void) and value.dtype.names:
         value = {name: value[name] for name in value.dtype.names}
-    names = {f.name: f for f in t.fields}
-    # `decode` calls a member that is no Python name by its position
-    names |= {alias: f for alias, f in zip(t.record._fields, fields, strict=True) if alias not in names}
-    if hasattr(value, "_asdict") and set(value._fields) <= set(names):
-        value = value._asdict()
+    if type(value) is t.record:
+        return list(zip(fields, value, strict=True))
+    foreign = hasattr(value, "_asdict")
+    if foreign or isinstance(value, Mapping):
+        names = {f.name: f for f in t.fields}
+        # `decode` calls a member that is no Python name by its position
+        names |= {alias: f for alias, f in zip(t.record._fields, fields, strict=True) if alias not in names}
+        if foreign and set(value._fields) <= set(names):
+            value = value._asdict()
     if isinstance(value, Mapping):
         for name in value:
             if name not in names:

@@ -157,6 +157,17 @@ class Type:
         return layout.guard(self, lambda: layout.fields(self.resolved))
 
     @cached_property
+    def visible(self) -> list[layout.Field]:
+        """The fields that mean something to a reader: what the kernel keeps for itself is left out."""
+        return [f for f in self.fields if not f.hidden]
+
+    @cached_property
+    def overlaps(self) -> bool:
+        """Whether members share bytes: a union, or a struct with an anonymous one in it."""
+        ends = [f.offset_bits + (f.bits or 8 * f.type.size) for f in self.fields]
+        return any(f.offset_bits < end for f, end in zip(self.fields[1:], ends, strict=False))
+
+    @cached_property
     def enumerators(self) -> dict[str, int]:
         """Names of an enum and their values (typedefs followed); empty for other types."""
         r = self.resolved

@@ -79,7 +79,7 @@ def _make_array(r: Type) -> Decoder:
 
 def _make_record(t: Type) -> Decoder:
     make = t.record._make
-    parts = [field_decoder(f, t.btf.order) for f in visible(t)]
+    parts = [field_decoder(f, t.btf.order) for f in t.visible]
     return lambda buf, at: make([one(buf, at) for one in parts])
 
 
@@ -110,9 +110,9 @@ def decode_all(t: Type, array: np.ndarray) -> list:
         return (truth(array) if t.encoding == "bool" else native(array)).tolist()
     if t.is_text and t.size:
         return [text(one) for one in array.tolist()]
-    if r.kind in ("struct", "union") and visible(t):
+    if r.kind in ("struct", "union") and t.visible:
         parts = []
-        for f in visible(t):
+        for f in t.visible:
             part = array[f.name]
             parts.append(bitfield(f, part, t.btf.order).tolist() if f.bits else decode_all(f.type, part))
         return list(map(t.record._make, zip(*parts, strict=True)))
@@ -128,11 +128,6 @@ def text(data: bytes) -> str:
     return bytes(data).partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
-def visible(t: Type) -> list[Field]:
-    """Fields that have a meaning for a reader: what the kernel keeps for itself is left out."""
-    return [f for f in t.fields if not f.hidden]
-
-
 def record(t: Type) -> type:
     r = t.resolved
     if r is not t and r.name:
@@ -140,4 +135,4 @@ def record(t: Type) -> type:
     if r.kind not in ("struct", "union"):
         raise TypeError(f"{t!r} is no struct or union, so it has no record")
     # rename=True: a member called `in` or `_pad` is reached by position, as _0, _1, ...
-    return namedtuple(identifier(t.name, "anonymous"), [f.name for f in visible(t)], rename=True)
+    return namedtuple(identifier(t.name, "anonymous"), [f.name for f in t.visible], rename=True)
