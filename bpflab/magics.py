@@ -31,7 +31,7 @@ class _Parser(argparse.ArgumentParser):
             words = shlex.split(line)
         except ValueError as exc:
             self.error(str(exc).lower())
-        return self.parse_args(words)
+        return self.parse_intermixed_args(words)
 
 
 _bpf = _Parser(prog="%%bpf", usage="%%%%bpf NAME [--source] [global=value ...]", add_help=False)
