@@ -17,7 +17,7 @@ from pathlib import Path
 
 RUN = "BPFLAB_TEST_RUN"  # in the environment of every process that this test run starts
 LAB = re.compile(r"bpflab-(\d+)-\d+")  # a lab's name, with the agent's pid (bpflab/agent/ownership.py)
-_SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
+SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
 
 
 def take() -> dict[str, set[str]]:
@@ -28,7 +28,7 @@ def take() -> dict[str, set[str]]:
     dict of set
         By kind: "program", "map", "link", "namespace", "cgroup", "pin", "qdisc", "process", "record".
     """
-    ours = {pid for pid in _processes() if _is_ours(pid)}
+    ours = {pid for pid in processes() if _is_ours(pid)}
     foreign = _held_by_others(ours)
     listed = {}
     for kind, key in (("program", "prog_id"), ("map", "map_id"), ("link", "link_id")):
@@ -75,13 +75,13 @@ def left(before: dict[str, set[str]], patience: float = 10.0) -> list[str]:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run([*_SUDO, *command], capture_output=True, text=True)
+    done = subprocess.run([*SUDO, *command], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
 
 
-def _processes() -> list[int]:
+def processes() -> list[int]:
     return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
 
 
@@ -98,7 +98,7 @@ def _is_ours(pid: int) -> bool:
 def _held_by_others(ours: set[int]) -> set[tuple[str, int]]:
     """(kind, id) of each BPF thing that processes hold of which none is ours."""
     held: dict[bool, set] = {True: set(), False: set()}
-    for pid in _processes():
+    for pid in processes():
         with contextlib.suppress(OSError):
             for fd in os.scandir(f"/proc/{pid}/fdinfo"):
                 with contextlib.suppress(OSError):
@@ -116,7 +116,7 @@ def _of_another_lab(name: str, ours: set[int]) -> bool:
 def _lab_processes(ours: set[int]) -> set[str]:
     """Agents, watchers (which have an environment of their own, but name their lab) and what labs started."""
     found = set()
-    for pid in _processes():
+    for pid in processes():
         with contextlib.suppress(OSError):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             lab = LAB.search(command) and not _of_another_lab(command, ours)
