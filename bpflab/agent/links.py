@@ -61,8 +61,10 @@ def _hold(held):
     number = next(_numbers)
     _links[number] = held
     reply = {"link": number, "id": 0, "type": 0}
-    with contextlib.suppress(OSError):  # perf events before 5.15 and sockets are no bpf_link
-        reply["type"], reply["id"] = struct.unpack_from("2I", info(held.fd(), 80))
+    fd = held.fd()
+    if fd >= 0:
+        with contextlib.suppress(OSError):  # a packet socket, and a perf event before 5.15, is no bpf_link
+            reply["type"], reply["id"] = struct.unpack_from("2I", info(fd, 80))
     return reply
 
 
@@ -208,6 +210,13 @@ def clsact(prog_fd, netns, device, ingress):
     from . import tc
 
     return _hold(Held(undo=[in_netns(netns, tc.attach, prog_fd, netns, device, ingress)]))
+
+
+def route(prog_fd, netns, device, destination, via, direction):
+    """A program on a route (lwt_in, lwt_out, lwt_xmit)."""
+    from . import lwt
+
+    return _hold(Held(undo=[lwt.attach(prog_fd, netns, device, destination, via, direction)]))
 
 
 def read_iter(number):

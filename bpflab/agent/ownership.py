@@ -9,6 +9,7 @@ recorded in /run/bpflab, and undone at the end, or by a watcher after kill -9.
 
 import contextlib
 import ctypes
+import itertools
 import json
 import marshal
 import os
@@ -39,6 +40,7 @@ lab = None
 _lock = threading.Lock()
 _watcher = None
 _record = None
+_numbers = itertools.count(1)
 _named = False
 
 
@@ -103,7 +105,7 @@ def _own_mounts():
     unshare(CLONE_NEWNS)
     mount("none", "/", None, MS_REC | MS_SLAVE)
     flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    mount("bpflab", "/sys/fs/bpf", "bpf", flags, "mode=0700")
+    mount(lab, "/sys/fs/bpf", "bpf", flags, "mode=0700")  # the source is how sweep.py knows our processes
     if "/sys/kernel/tracing" not in _mounted("tracefs"):
         with contextlib.suppress(OSError):  # a kernel without tracefs: tracepoints will say so when asked
             mount("bpflab", "/sys/kernel/tracing", "tracefs", flags)
@@ -143,23 +145,39 @@ def watch():
 
 _WATCHER = """
 import marshal, sys
-code = sys.stdin.buffer.read(int(sys.argv[2]))
-sys.stdin.buffer.read()
 space = {"__name__": "sweep"}
-exec(marshal.loads(code), space)
+exec(marshal.loads(sys.stdin.buffer.read(int(sys.argv[2]))), space)
+sys.stdin.buffer.read()
 space["undo"](sys.argv[1])
 """
 
 
 def on_end(*command):
-    """Record a command that undoes what the caller is about to do; it runs when the lab ends, last one first."""
-    global _record
+    """Record a command that undoes what the caller is about to do; it runs when the lab ends, last one first.
+
+    Returns
+    -------
+    int
+        For `settled`, once it is undone.
+    """
     watch()
+    number = next(_numbers)
+    _write([number, *command])
+    return number
+
+
+def settled(number):
+    """What was recorded is undone: nothing of it must run at the end, when the name may be another's."""
+    _write([number])
+
+
+def _write(line):
+    global _record
     with _lock:
         if _record is None:
             os.makedirs(RECORDS, mode=0o755, exist_ok=True)
             _record = open(f"{RECORDS}/{lab}.undo", "w")
-        _record.write(json.dumps(command) + "\n")
+        _record.write(json.dumps(line) + "\n")
         _record.flush()
 
 
@@ -184,8 +202,7 @@ def own_netns_names():
 
 
 def end():
-    """The orderly end: what is recorded is undone now, so that `close()` may promise it."""
-    if _watcher or _record:
-        from . import sweep
-
-        sweep.undo(lab)
+    """The orderly end: wait until the watcher has undone what is recorded, so that `close()` may promise it."""
+    if _watcher:
+        _watcher.stdin.close()
+        _watcher.wait()

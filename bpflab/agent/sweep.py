@@ -1,7 +1,7 @@
 """Undo what the kernel does not undo by itself: processes, cgroups, qdiscs of a lab that ended.
 
-Self-contained: the agent runs it at its own end, the watcher runs it when the
-agent was killed, and every new agent runs it for labs that nobody watched.
+Self-contained: the watcher runs it when its agent has ended or was killed, and
+every new agent runs it for labs that nobody watched.
 """
 
 import json
@@ -33,18 +33,26 @@ def alive(lab):
 
 
 def processes(lab):
-    """Processes that a lab started, found by the variable in their environment."""
-    mark = f"{VARIABLE}={lab}".encode()
+    """Processes that a lab started: by the variable in their environment, or by the lab's bpffs among their mounts.
+
+    A daemon keeps the one, a command with a cleared environment the other. The agent itself is none of them.
+    """
+    mark, source = f"{VARIABLE}={lab}".encode(), f" {lab} ".encode()
+    spared = {os.getpid(), int(lab.split("-")[1])}
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            try:
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    if mark in file.read().split(b"\0"):
-                        found.append(int(name))
-            except OSError:
-                pass  # ended meanwhile, or a kernel thread
+        if name.isdigit() and int(name) not in spared:
+            if mark in _read(f"/proc/{name}/environ").split(b"\0") or source in _read(f"/proc/{name}/mountinfo"):
+                found.append(int(name))
     return found
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""  # ended meanwhile, or a kernel thread
 
 
 def kill(lab):
@@ -73,11 +81,14 @@ def undo(lab):
     path = f"{RECORDS}/{lab}.undo"
     try:
         with open(path) as file:
-            # a lab that was killed may have left half a line
-            steps = [json.loads(line) for line in file if line.endswith("]\n")]
+            # [number, words of a command...], or [number] when it is settled; half a line is left by a kill
+            lines = [json.loads(line) for line in file if line.endswith("]\n")]
     except OSError:
         return done
-    for step in reversed(steps):
+    steps = {}
+    for number, *command in lines:
+        steps[number] = command
+    for step in reversed(list(filter(None, steps.values()))):
         result = subprocess.run(step, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/")
         if result.returncode == 0:
             done.append(f"{lab}: {' '.join(step)}")

@@ -8,6 +8,7 @@ the removal is recorded for the watcher.
 import ctypes
 import errno
 import os
+import subprocess
 from ctypes import c_int, c_size_t, c_uint32
 
 from . import ownership
@@ -36,6 +37,15 @@ class Opts(ctypes.Structure):
 
 INGRESS, EGRESS = 1, 2
 
+# A clsact made by a lab carries this file, so that the last lab on the interface removes it and nobody removes
+# another's. The filters of a lab go by number.
+_REMOVE = """
+tc filter del dev $1 $2 pref $3 handle $4 bpf
+[ -e $0/clsact.$1 ] && [ -z "$(tc filter show dev $1 ingress; tc filter show dev $1 egress)" ] || exit 0
+tc qdisc del dev $1 clsact
+rm $0/clsact.$1
+"""
+
 
 def attach(prog_fd, netns, device, ingress):
     """Attach and return the function that undoes it, for the namespace of the calling thread."""
@@ -43,31 +53,29 @@ def attach(prog_fd, netns, device, ingress):
     opts = Opts(ctypes.sizeof(Opts), prog_fd)
     where = "ingress" if ingress else "egress"
     with listening() as said:
-        result = lib.bpf_tc_hook_create(ctypes.byref(hook))
-        made = result == 0
-        if result not in (0, -errno.EEXIST):
-            must(result, f"clsact on {device}", said)
-        if made and not netns:
-            ownership.on_end("tc", "qdisc", "del", "dev", device, "clsact")
+        made = lib.bpf_tc_hook_create(ctypes.byref(hook))
+        if made not in (0, -errno.EEXIST):
+            must(made, f"clsact on {device}", said)
         must(lib.bpf_tc_attach(ctypes.byref(hook), ctypes.byref(opts)), f"tc {where} of {device}", said)
-    if not made and not netns:
-        ownership.on_end(
-            *("tc", "filter", "del", "dev", device, where, "pref", str(opts.priority)),
-            *("handle", hex(opts.handle), "bpf"),
-        )
+    if netns:
+        return lambda: in_netns(netns, _detach, hook, opts)
+    if made == 0:
+        os.makedirs(ownership.RECORDS, exist_ok=True)
+        open(f"{ownership.RECORDS}/clsact.{device}", "w").close()
+    words = (ownership.RECORDS, device, where, str(opts.priority), hex(opts.handle))
+    number = ownership.on_end("/bin/sh", "-c", _REMOVE, *words)
 
     def undo():
-        in_netns(netns, detach)
-
-    def detach():
-        # what identifies the filter; libbpf refuses the rest
-        which = Opts(ctypes.sizeof(Opts), handle=opts.handle, priority=opts.priority)
-        with listening():
-            result = lib.bpf_tc_detach(ctypes.byref(hook), ctypes.byref(which))
-            if made:
-                hook.attach_point = INGRESS | EGRESS
-                lib.bpf_tc_hook_destroy(ctypes.byref(hook))
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
+        subprocess.run(["/bin/sh", "-c", _REMOVE, *words], env=ownership.environment(), capture_output=True)
+        ownership.settled(number)
 
     return undo
+
+
+def _detach(hook, opts):
+    # what identifies the filter; libbpf refuses the rest
+    which = Opts(ctypes.sizeof(Opts), handle=opts.handle, priority=opts.priority)
+    with listening():
+        result = lib.bpf_tc_detach(ctypes.byref(hook), ctypes.byref(which))
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
