@@ -106,7 +106,7 @@ class Log:
 
 def _explain(cause, line, tree):
     if cause == "disk_full":
-        places = [str(tree), "/usr", "/var", os.environ.get("TMPDIR", "/tmp")]
+        places = [str(tree), str(tree / ".venv"), "/usr", "/var", os.environ.get("TMPDIR", "/tmp")]
         free, place = min((shutil.disk_usage(p).free, p) for p in places if os.path.exists(p))
         return f"the disk is full ({place} has {free >> 20} MB left); make room and start again"
     return {
@@ -282,7 +282,9 @@ def _install_python(tree, tests, log):
     _stamp_file(tree).unlink(missing_ok=True)
     if not python.exists():
         progress.show("making .venv")
-        if _run([_base_python(), "-I", "-m", "venv", "--clear", str(venv)], log, lambda line: None):
+        bare = [_base_python(), "-I", "-m", "venv", "--clear", "--without-pip", str(venv)]
+        pip = [str(python), "-I", "-m", "ensurepip"]  # venv would run it as well, and keep to itself what it says
+        if _run(bare, log, lambda line: None) or _run(pip, log, lambda line: None):
             raise log.failure("making .venv", tree)
     packages = next(venv.glob("lib/python3*/site-packages"))
     state = {"done": 0, "text": "starting", "installing": False}
