@@ -113,7 +113,7 @@ class Program:
         hint = {
             errno.ENOENT: "nothing has that name; look for it with lab.sh",
             errno.EBUSY: "something is attached there already; detach it first",
-            errno.EINVAL: "the program's type or SEC() does not fit this place",
+            errno.EINVAL: f"its type '{self.type}', as SEC(\"{self.section}\") made it, does not fit this place",
             errno.EEXIST: "it is attached there already",
             errno.EPERM: "the kernel does not allow it",
         }.get(number, "")
@@ -146,6 +146,8 @@ class Program:
         }.get(self.type)
         if self.type.startswith("cgroup") or self.type == "sock_ops":
             attach_of = self.attach_cgroup
+        elif self.type.startswith("lwt_"):
+            attach_of = self.attach_lwt
         if attach_of and not target and not options and self.type not in ("perf_event", "sk_lookup", "flow_dissector"):
             raise TypeError(f"program '{self.name}' is of type {self.type}: say where, with {attach_of.__name__}(...)")
         if attach_of:
@@ -235,7 +237,8 @@ class Program:
         dev : Device or str
             Of a `netlab`, or the name of an interface of the lab machine itself.
         mode : {None, "native", "generic", "offload"}
-            None lets the kernel choose.
+            None lets the kernel choose. On a veth, what a native program sends back (XDP_TX) is delivered only where the
+            other end has an XDP program too, if only one that passes (veth_xdp_flush in drivers/net/veth.c).
         """
         if mode not in XDP_MODES:
             raise ValueError(f"mode is native, generic or offload, not {mode!r}")
@@ -275,6 +278,21 @@ class Program:
         """A network namespace (sk_lookup, flow_dissector): a host of a `netlab`, or the lab machine's own."""
         path = getattr(netns, "netns", netns) or "/proc/self/ns/net"
         return self._attach(f"network namespace {path}", self.type, "links.create_path", self._fd, path, _ATTACH[self.attach_type])
+
+    def attach_lwt(self, dev, destination: str, via: str = "") -> Link:
+        """A route (lwt_in, lwt_out, lwt_xmit): packets to `destination` out of an interface pass the program.
+
+        Parameters
+        ----------
+        dev : Device or str
+        destination : str
+            An address or prefix: "10.0.1.2", "fd00::/8", "default".
+        via : str, optional
+            The next hop, where the destination is no neighbour.
+        """
+        target = f"the route to {destination} on {_name(dev)}"
+        direction = self.type.removeprefix("lwt_")
+        return self._attach(target, self.type, "links.route", self._fd, _netns(dev), _name(dev), destination, via, direction)
 
     def attach_socket(self, target) -> Link:
         """A socket filter: on a `Socket` of the lab, or on a raw packet socket opened for an interface."""

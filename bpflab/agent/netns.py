@@ -17,11 +17,7 @@ def in_netns(path, function, *arguments):
 
     def run():
         try:
-            fd = os.open(path, os.O_RDONLY)
-            try:
-                setns(fd, CLONE_NEWNET)
-            finally:
-                os.close(fd)
+            _enter(path)
             result.append((True, function(*arguments)))
         except BaseException as error:  # noqa: BLE001 - handed to the caller below
             result.append((False, error))
@@ -33,6 +29,19 @@ def in_netns(path, function, *arguments):
     if not good:
         raise value
     return value
+
+
+def _enter(path):
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise Refused(
+            "NoDevice", f"the network namespace {path} is gone; make it again with lab.netlab", errno.ENODEV
+        ) from None
+    try:
+        setns(fd, CLONE_NEWNET)
+    finally:
+        os.close(fd)
 
 
 def ifindex(name):
