@@ -38,7 +38,7 @@ class Result:
     hint : str
         What to look at next; empty when solved. The same in every run for the same mistake.
     detail : str
-        What the check saw in this very run (numbers, addresses), or a long error. Not printed.
+        What the check saw in this very run (numbers, addresses), or a whole log. Not printed, for it varies.
     error : str
         The answer's own error (compiler, verifier, exception), with the answer's own line numbers. Printed.
     """
@@ -53,12 +53,17 @@ class Result:
         return self.solved
 
     def __repr__(self) -> str:
-        lines = [f"{self.name}: {'solved' if self.solved else 'not yet'}"]
-        if self.hint:
-            lines.append(f"hint: {self.hint}")
-        if self.error:
-            lines.append(self.error)
-        return "\n".join(lines)
+        """For a notebook, which stores it: the same in every run."""
+        pointer = " (what the check saw: _.detail)" if self.detail and not self.error else ""
+        return self._text(self.hint and self.hint + pointer, self.error)
+
+    def __str__(self) -> str:
+        """For a shell: also what the check saw."""
+        return self._text(self.hint, self.error or (self.detail and f"seen: {self.detail}"))
+
+    def _text(self, hint: str, more: str) -> str:
+        lines = [f"{self.name}: {'solved' if self.solved else 'not yet'}", hint and f"hint: {hint}", more]
+        return "\n".join(filter(None, lines))
 
 
 def names() -> list[str]:
@@ -101,6 +106,8 @@ def check(name: str, answer, *, machine: str | None = None, limit: float = LIMIT
         No exercise has that name.
     NotSupportedError
         The machine cannot run it.
+    CommandError
+        A command that the check needs (bpftool, taskset) is missing there or failed.
     """
     module = _module(name)
     current = newest()
@@ -217,8 +224,8 @@ def _judge(name: str, module: ModuleType, lab: Lab, answer, limit: float) -> Res
     seen = "".join(traceback.format_exception(exc))
     if isinstance(exc, checks.Hint):
         return Result(name, False, exc.text, exc.seen, exc.error)
-    if isinstance(exc, errors.NotSupportedError):
-        raise exc
+    if isinstance(exc, (errors.NotSupportedError, errors.CommandError)):
+        raise exc  # the machine lacks something; the answer is not to blame
     if isinstance(exc, errors.MachineLost):
         return Result(
             name, False, "the lab machine's agent ended during the check: does the answer end processes?", seen

@@ -73,7 +73,9 @@ def test_junk_is_not_yet_and_gets_a_hint(name, junk, machine):
     result = bl.check(name, junk, machine=machine)
     assert not result and not result.solved
     assert result.hint and "could not make sense" not in result.hint
-    assert repr(result).splitlines()[:2] == [f"{name}: not yet", f"hint: {result.hint}"]
+    first, second, *_ = repr(result).splitlines()
+    assert first == f"{name}: not yet"
+    assert second.startswith(f"hint: {result.hint}")
 
 
 def test_what_varies_is_in_the_detail_and_not_in_the_hint(machine):
@@ -83,6 +85,7 @@ def test_what_varies_is_in_the_detail_and_not_in_the_hint(machine):
     one, two = (bl.check("03-percpu-hash", first_only, machine=machine) for _ in range(2))
     assert repr(one) == repr(two)
     assert one.detail != two.detail
+    assert one.detail in str(one) and one.detail not in repr(one)
 
 
 def test_a_remembered_answer_does_not_pass(machine):

@@ -52,7 +52,7 @@ def load(lab, answer, *, programs: dict[str, str], maps: dict[str, tuple[str, ..
     maps : dict
         Name of each map the task asks for, and the types it may have.
     refused : str
-        The hint when the kernel refuses to create a map.
+        The hint when the kernel refuses to create a map (libbpf says "failed to create").
 
     Returns
     -------
@@ -79,22 +79,25 @@ def load(lab, answer, *, programs: dict[str, str], maps: dict[str, tuple[str, ..
     except (errors.NotSupportedError, errors.MachineLost):
         raise
     except errors.LabError as exc:
-        raise Hint(refused or "the answer cannot be loaded", error=str(exc)) from exc
+        if refused and "failed to create" in str(exc):
+            raise Hint(refused, seen=str(exc)) from exc
+        raise Hint("the answer cannot be loaded", error=str(exc)) from exc
     for name, kind in programs.items():
         if name not in obj.programs:
-            raise Hint(
-                f"the answer has no program named '{name}'", seen=f"programs: {', '.join(obj.programs) or 'none'}"
-            )
-        if obj.programs[name].type != kind:
-            raise Hint(
-                f"program '{name}' is of type {obj.programs[name].type}; the task asks for {kind}: see its SEC()"
-            )
+            raise Hint(f"the answer has no program named '{name}'{_only(obj.programs)}")
+        found = obj.programs[name].type
+        if found != kind:
+            raise Hint(f"program '{name}' is of type {found}; the task asks for {kind}: see its SEC()")
     for name, kinds in maps.items():
         if name not in obj.maps:
-            raise Hint(f"the answer has no map named '{name}'", seen=f"maps: {', '.join(obj.maps) or 'none'}")
+            raise Hint(f"the answer has no map named '{name}'{_only(obj.maps)}")
         if obj.maps[name].type not in kinds:
             raise Hint(f"map '{name}' is of type {obj.maps[name].type}; the task asks for {kinds[0]}")
     return obj
+
+
+def _only(names) -> str:
+    return f", only {', '.join(names)}" if names else ""
 
 
 def call(answer, *arguments):

@@ -47,7 +47,7 @@ def check(lab, answer):
 def _one_cpu(now, total):
     seen = f"after {total} bytes: {now.kib} KiB and {now.bytes} bytes"
     if not (now.bytes or now.kib):
-        raise Hint("the odometer stands at 0: add the length of each packet, data_end - data", seen)
+        raise Hint("the odometer stands at 0: add the length of each packet, data_end - data")
     if now.bytes >= 1024:
         raise Hint("bytes went beyond 1023: 1024 bytes carry one into kib", seen)
     if now.kib * 1024 + now.bytes != total:
