@@ -221,9 +221,9 @@ class Lab:
         BpfError
             The kernel refused; the text says what it was asked.
         """
-        from . import map as map_
+        from . import map_create
 
-        return map_.create(self, type, key, value, max_entries, name=name, flags=flags, inner=inner)
+        return map_create.create(self, type, key, value, max_entries, name=name, flags=flags, inner=inner)
 
     def bcc(self, text: str, **options) -> Object:
         """Compile with BCC on the lab machine and load; see `bpflab.bcc.load`."""

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from . import kinds, lpm
-from .btf import Type, c, ctype
-from .errors import BpfError, NotSupportedError
+from . import kinds
+from .btf import Type, c
+from .codec import Codec
+from .errors import BpfError
 from .machines import AgentError
 
 if TYPE_CHECKING:
     from .lab import Lab
+    from .link import Link
 
+# their get_next_key is refused: kernel/bpf/bpf_*_storage.c, kernel/bpf/arraymap.c
+UNLISTED = {"sk_storage", "inode_storage", "task_storage", "cgrp_storage", "perf_event_array"}
 SPARE = 64  # room for entries that appear while a map is read
 
 
@@ -47,15 +51,14 @@ class Map:
         self.flags = about["flags"]
         self.name = about["name"]
         self.key_size, self.value_size = about["key_size"], about["value_size"]
-        self.key_type = key_type or _plain(self.key_size)
-        self.value_type = value_type or _plain(self.value_size)
-        self.ncpus = lab.ncpus if self.type in kinds.PERCPU_MAPS else None
-        self._stride = (self.value_size + 7) // 8 * 8 if self.ncpus else self.value_size
+        self._codec = Codec(self.name, self.type, about, key_type, value_type, lab.ncpus)
+        self.key_type, self.value_type, self.ncpus = self._codec.key_type, self._codec.value_type, self._codec.ncpus
         self.pins: list[str] = []
         self.closed = False
         self.definition = None  # bpflab.btf.MapDef, where the object's BTF has one
         self._object = None
         self._rings: list = []
+        self._links: list = []
 
     def _complain(self, error: AgentError, doing: str, key=...) -> Exception:
         """The agent's errno in the words of this map."""
@@ -92,56 +95,8 @@ class Map:
 
     # -- one entry
 
-    def _keyless(self, doing: str):
-        if self.type in kinds.KEYLESS_MAPS:
-            raise TypeError(f"map '{self.name}' is a {self.type}, which has no keys: use push, pop and peek to {doing} it")
-        if self.type in kinds.RING_MAPS or self.type == "arena":
-            raise TypeError(f"map '{self.name}' is a {self.type}, which has no keys: read events with obj.events('{self.name}')")
-
-    def _key(self, key: Any) -> bytes:
-        self._keyless("change")
-        what = f"key of map '{self.name}'"
-        if self.type == "lpm_trie" and isinstance(key, str):
-            key = lpm.parse(key, self.key_size, what)
-        if self.type in kinds.FD_KEY_MAPS and hasattr(key, "fd"):
-            key = key.fd
-        return self.key_type.encode(key, what)
-
-    def _value(self, value: Any) -> bytes:
-        what = f"value of map '{self.name}'"
-        if self.type in kinds.FD_VALUE_MAPS and hasattr(value, "fd"):
-            value = value.fd
-        elif self.type in ("devmap", "devmap_hash", "cpumap"):
-            value = self._with_program(value)
-        if not self.ncpus:
-            return self.value_type.encode(value, what)
-        if isinstance(value, (list, tuple, np.ndarray)) and len(value) == self.ncpus:
-            parts = (self.value_type.encode(v, f"{what}, CPU {i}") for i, v in enumerate(value))
-            return b"".join(part.ljust(self._stride, b"\0") for part in parts)
-        raise TypeError(
-            f"{what} is kept once for each of {self.ncpus} CPUs: give a list of {self.ncpus} values, not {value!r}"
-        )
-
-    def _with_program(self, value: Any):
-        """struct bpf_devmap_val and bpf_cpumap_val: a number, and a program that runs there."""
-        number, program = value if isinstance(value, (tuple, list)) else (value, None)
-        number = getattr(number, "ifindex", number)
-        if self.value_size == 4:
-            return number
-        return np.array([number, program.fd if program else 0], "i4").tobytes()
-
-    def _decode(self, data: bytes) -> Any:
-        if not self.ncpus:
-            return self.value_type.decode(data)
-        return [self.value_type.decode(data[i : i + self.value_size]) for i in range(0, len(data), self._stride)]
-
-    @property
-    def _copied(self) -> int:
-        """Bytes that the kernel copies for one value."""
-        return self._stride * (self.ncpus or 1)
-
     def _lookup(self, key: Any) -> bytes | None:
-        return self._ask("maps.lookup", self._key(key), self._copied, doing="not read", key=key)
+        return self._ask("maps.lookup", self._codec.key(key), self._codec.copied, doing="not read", key=key)
 
     def __getitem__(self, key: Any) -> Any:
         """Value of a key; of a per-CPU map a list with one value per CPU.
@@ -154,11 +109,11 @@ class Map:
         data = self._lookup(key)
         if data is None:
             raise KeyError(key)
-        return self._decode(data)
+        return self._codec.decode(data)
 
     def get(self, key: Any, default: Any = None) -> Any:
         data = self._lookup(key)
-        return default if data is None else self._decode(data)
+        return default if data is None else self._codec.decode(data)
 
     def __contains__(self, key: Any) -> bool:
         if self.type == "bloom_filter":
@@ -185,8 +140,8 @@ class Map:
             Key or value is not of the map's type.
         """
         bits = _flags(flags)
-        packed = self._key(key), self._value(value)
-        device = value[0] if isinstance(value, tuple) and value else value
+        packed = self._codec.key(key), self._codec.value(value)
+        device = value[0] if isinstance(value, tuple) and value and not hasattr(value, "ifindex") else value
         netns = getattr(device, "netns", "") if self.type.startswith("devmap") else ""
         if netns:
             try:
@@ -197,7 +152,7 @@ class Map:
         self._ask("maps.update", *packed, bits, doing="not written", key=key)
 
     def __delitem__(self, key: Any) -> None:
-        if not self._ask("maps.delete", self._key(key), doing="not deleted", key=key):
+        if not self._ask("maps.delete", self._codec.key(key), doing="not deleted", key=key):
             raise KeyError(key)
 
     def pop(self, key: Any = ..., default: Any = ...) -> Any:
@@ -215,10 +170,10 @@ class Map:
         elif key is ...:
             raise TypeError(f"map '{self.name}' is a {self.type}: pop(key) needs a key")
         else:
-            packed = self._key(key)
-        data = self._ask("maps.take", packed, self._copied, doing="not taken", key=key)
+            packed = self._codec.key(key)
+        data = self._ask("maps.take", packed, self._codec.copied, doing="not taken", key=key)
         if data is not None:
-            return self._decode(data)
+            return self._codec.decode(data)
         if default is not ...:
             return default
         raise KeyError(f"map '{self.name}' is empty" if key is ... else key)
@@ -238,39 +193,38 @@ class Map:
         """
         if self.type not in kinds.KEYLESS_MAPS:
             raise TypeError(f"map '{self.name}' is a {self.type}: write it with map[key] = value")
-        self._ask("maps.update", b"", self._value(value), 2 if replace else 0, doing="not pushed")
+        self._ask("maps.update", b"", self._codec.value(value), 2 if replace else 0, doing="not pushed")
 
     def peek(self) -> Any:
         """What `pop` of a queue or stack would hand out, without taking it; None when it is empty."""
         if self.type not in ("queue", "stack"):
             raise TypeError(f"map '{self.name}' is a {self.type}: only a queue or a stack can be peeked at")
         data = self._ask("maps.peek", b"", self.value_size, doing="not read")
-        return None if data is None else self._decode(data)
+        return None if data is None else self._codec.decode(data)
 
     def next_key(self, key: Any = None) -> Any:
         """The key after `key`, or the first; None at the end (BPF_MAP_GET_NEXT_KEY)."""
-        packed = b"" if key is None else self._key(key)
+        packed = b"" if key is None else self._codec.key(key)
         data = self._ask("maps.next_key", packed, self.key_size, doing="not read", key=key)
         return None if data is None else self.key_type.decode(data)
 
     # -- all entries
 
     def _read(self, remove: bool = False) -> tuple[memoryview, memoryview, int, bool]:
-        self._keyless("read")
-        if self.type in ("sk_storage", "inode_storage", "task_storage", "cgrp_storage", "perf_event_array", "stack_trace"):
-            if self.type != "stack_trace":
-                raise TypeError(
-                    f"map '{self.name}' is a {self.type}: its values belong to kernel objects and cannot be listed; "
-                    "look one up by its descriptor, or list them with a BPF iterator"
-                )
+        self._codec.refuse_keyless("read")
+        if self.type in UNLISTED:
+            raise TypeError(
+                f"map '{self.name}' is a {self.type}: its values belong to kernel objects and cannot be listed; "
+                "look one up by its descriptor, or list them with a BPF iterator"
+            )
         # an array cannot grow; anything else may while it is read
         capacity = self.max_entries + (0 if self.type in ("array", "percpu_array") else SPARE + self.max_entries // 16)
         if self.closed:
             raise BpfError(f"map '{self.name}' was closed with its object; load it again", errno.EBADF)
         try:
             reply, memory = self._lab.bulk(
-                capacity * (self.key_size + self._copied),
-                *("maps.read", self._fd, self.key_size, self._copied, capacity, ..., remove),
+                capacity * (self.key_size + self._codec.copied),
+                *("maps.read", self._fd, self.key_size, self._codec.copied, capacity, ..., remove),
             )
         except AgentError as error:
             raise self._complain(error, "not read") from None
@@ -280,7 +234,7 @@ class Map:
         else:
             view = memoryview(memory)
             keys = view[: count * self.key_size]
-            values = view[reply["values_at"] : reply["values_at"] + count * self._copied]
+            values = view[reply["values_at"] : reply["values_at"] + count * self._codec.copied]
         return keys, values, count, reply["batch"]
 
     def to_numpy(self, remove: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -298,11 +252,7 @@ class Map:
             each entry is whole, but the set of them is no snapshot.
         """
         keys, values, count, _ = self._read(remove)
-        typed = self.key_type.array(keys, count)
-        if not self.ncpus:
-            return typed, self.value_type.array(values, count)
-        each = self.value_type.array(values, count * self.ncpus, self._stride)
-        return typed, each.reshape(count, self.ncpus, *each.shape[1:])
+        return self._codec.arrays(keys, values, count)
 
     def to_frame(self, remove: bool = False) -> pd.DataFrame:
         """All entries as a DataFrame: the key's fields, then the value's.
@@ -319,31 +269,15 @@ class Map:
 
     def columns(self, keys: np.ndarray, values: np.ndarray) -> dict[str, Any]:
         """The columns of `to_frame` for arrays that `to_numpy` gave."""
-        if self.type == "lpm_trie" and self.key_size in (8, 20):
-            out = {"prefix": lpm.texts(keys)}
-        else:
-            out = dict(self.key_type.columns(keys, _prefix(self.key_type, "key")))
-        if self.ncpus:
-            for cpu in range(self.ncpus):
-                for name, column in self.value_type.columns(values[:, cpu], _prefix(self.value_type, "")).items():
-                    scalar = not self.value_type.members
-                    out[f"cpu{cpu}" if scalar else f"{name}.cpu{cpu}"] = column
-            return out
-        found = self.value_type.columns(values, _prefix(self.value_type, "value"))
-        clash = out.keys() & found.keys()
-        return out | {(f"value.{name}" if name in clash else name): column for name, column in found.items()}
+        return self._codec.columns(keys, values)
 
     def items(self) -> list[tuple[Any, Any]]:
         """All entries as Python values. For many entries, `to_frame` is faster by far."""
-        keys, values, count, _ = self._read()
-        size = self.key_size
-        return [
-            (
-                self.key_type.decode(keys[i * size : (i + 1) * size]),
-                self._decode(bytes(values[i * self._copied : (i + 1) * self._copied])),
-            )
-            for i in range(count)
-        ]
+        keys, values = self.to_numpy()
+        if self.ncpus:
+            each = [self.value_type.decode_all(values[:, cpu]) for cpu in range(self.ncpus)]
+            return list(zip(self.key_type.decode_all(keys), map(list, zip(*each))))
+        return list(zip(self.key_type.decode_all(keys), self.value_type.decode_all(values)))
 
     def keys(self) -> list[Any]:
         return [key for key, _ in self.items()]
@@ -380,8 +314,8 @@ class Map:
         BpfError
             The kernel stopped; the text says after how many.
         """
-        packed_keys, n = self._pack(keys, self.key_type, self._key)
-        packed_values, m = self._pack(values, self.value_type, self._value)
+        packed_keys, n = self._codec.pack_keys(keys)
+        packed_values, m = self._codec.pack_values(values)
         if n != m:
             raise ValueError(f"map '{self.name}': {n} keys, but {m} values; give as many of both")
         if not n:
@@ -391,17 +325,6 @@ class Map:
             payload = {"errno": number, "message": "the kernel refused the next one"}
             raise self._complain(AgentError(payload), f"{done} of {n} entries written, then stopped")
         return done
-
-    def _pack(self, many: Any, kind: Type, encode) -> tuple[bytes, int]:
-        if isinstance(many, np.ndarray) and not self.ncpus:
-            if many.dtype == kind.dtype:
-                return np.ascontiguousarray(many).tobytes(), len(many)
-            if many.dtype.kind in "iu" and kind.dtype.kind in "iu" and many.ndim == 1 and len(many):
-                bounds = np.iinfo(kind.dtype)
-                if bounds.min <= int(many.min()) and int(many.max()) <= bounds.max:
-                    return many.astype(kind.dtype).tobytes(), len(many)
-        packed = [encode(one) for one in many]
-        return b"".join(packed), len(packed)
 
     def clear(self) -> int:
         """Delete every entry; returns how many there were. Elements of an array are set to zero."""
@@ -470,6 +393,24 @@ class Map:
             raise TypeError(f"map '{self.name}' is a {self.type}, which holds no maps")
         return self._lab.map_by_id(self[key])
 
+    def attach(self) -> Link:
+        """Put a struct_ops map to work: the kernel calls its functions where it is asked for by name.
+
+        Returns
+        -------
+        Link
+
+        Raises
+        ------
+        TypeError
+            It is no struct_ops map.
+        NotSupportedError
+            The kernel does not let BPF implement this struct.
+        """
+        from . import struct_ops
+
+        return struct_ops.attach(self)
+
     def events(self, type: str | Type | None = None, **options):
         """The events of a ring buffer or perf event array, see `bpflab.events.Events`."""
         from .events import open_events
@@ -489,26 +430,11 @@ class Map:
     def __repr__(self) -> str:
         parts = [f"{self.type} map '{self.name}'"]
         if self.key_type:
-            parts.append(f"{_short(self.key_type)} -> {_short(self.value_type)}")
+            parts.append(f"{c.short(self.key_type)} -> {c.short(self.value_type)}")
         elif self.value_type:
-            parts.append(f"of {_short(self.value_type)}")
+            parts.append(f"of {c.short(self.value_type)}")
         parts.append(f"max_entries {self.max_entries:,}")
         return f"<{', '.join(parts)}{', closed' if self.closed else ''}>"
-
-
-def _short(t: Type | None) -> str:
-    return "" if t is None else c.short(t)
-
-
-def _plain(size: int) -> Type | None:
-    """A type for bytes nobody described: a number where the size is one's."""
-    if not size:
-        return None
-    return ctype({1: "u8", 2: "u16", 4: "u32", 8: "u64"}.get(size, size))
-
-
-def _prefix(kind: Type, name: str) -> str:
-    return "" if kind.resolved.kind in ("struct", "union") else name
 
 
 def _flags(flags: str | int) -> int:
@@ -518,59 +444,3 @@ def _flags(flags: str | int) -> int:
         return kinds.UPDATE_FLAGS[flags.lower().removeprefix("bpf_")]
     except KeyError:
         raise ValueError(f"flags are any, noexist, exist or lock, not {flags!r}") from None
-
-
-def create(lab: Lab, type: str, key=None, value=None, max_entries: int = 1, *, name="map", flags=0, inner=None) -> Map:
-    """See `Lab.create_map`."""
-    from .btf import build
-
-    number = kinds.number_of(kinds.MAP_TYPES, type, "map type")
-    kind = kinds.MAP_TYPES[number]
-    key_type = None if key is None else ctype(key, "key")
-    value_type = None if value is None else ctype(value, "value")
-    spec: dict[str, Any] = {
-        "type": number,
-        "key_size": key_type.size if key_type else 0,
-        "value_size": value_type.size if value_type else 0,
-        "max_entries": max_entries,
-        "flags": flags | (kinds.BPF_F_NO_PREALLOC if kind == "lpm_trie" else 0),
-        "name": name,
-    }
-    if kind in ("array_of_maps", "hash_of_maps"):
-        if inner is None:
-            raise TypeError(f"a {kind} needs inner=, a map of the kind that it will hold")
-        spec["inner_fd"] = inner.fd
-        value_type = ctype("u32")
-        spec["value_size"] = 4
-    elif key_type and value_type and kind in _WITH_BTF and (kind != "lpm_trie" or key_type.resolved.kind == "struct"):
-        # kernel/bpf/lpm_trie.c, trie_check_btf: a key of bare bytes is welcome without types, refused with them
-        spec["btf"], spec["btf_key_type_id"], spec["btf_value_type_id"] = build(key_type, value_type)
-    try:
-        about = lab.ask("maps.create", spec)
-    except AgentError as error:
-        number = error.payload["errno"]
-        what = (
-            f"{kind} map '{name}' with key {key!r}, value {value!r}, max_entries {max_entries}, flags {flags:#x} "
-            f"was refused ({error}); {_HINTS.get(kind, 'check sizes and flags against the type')}"
-        )
-        if number == errno.EOPNOTSUPP:
-            raise NotSupportedError(f"{kind} maps", lab.where, str(error), number) from None
-        raise BpfError(what, number) from None
-    return Map(lab, about, key_type, value_type)
-
-
-# kernel/bpf/*.c: map_check_btf exists for these; the others refuse types with ENOTSUPP
-_WITH_BTF = {
-    *("hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash", "lpm_trie"),
-    *("sk_storage", "inode_storage", "task_storage", "cgrp_storage", "cgroup_storage", "percpu_cgroup_storage"),
-}
-_HINTS = {
-    "queue": "a queue has no key: key=None",
-    "stack": "a stack has no key: key=None",
-    "bloom_filter": "a bloom filter has no key: key=None",
-    "ringbuf": "a ring buffer has neither key nor value, and max_entries is its size: a power of 2, at least a page",
-    "user_ringbuf": "a ring buffer has neither key nor value, and max_entries is its size: a power of 2, at least a page",
-    "array": "an array's key is u32",
-    "percpu_array": "an array's key is u32",
-    "lpm_trie": "its key is a u32 prefix length and the data behind it",
-}

@@ -107,6 +107,21 @@ def test_per_cpu(lab, make, kind, value):
         m[2] = 1
 
 
+def test_per_cpu_arrays_have_a_column_each(lab, make):
+    m = make("percpu_hash", "u32", "u32[2]", 4)
+    m[1] = [[cpu, cpu + 10] for cpu in range(lab.ncpus)]
+    frame = m.to_frame()
+    assert len(frame.columns) == 1 + 2 * lab.ncpus
+    assert m.items() == [(1, [[cpu, cpu + 10] for cpu in range(lab.ncpus)])]
+
+
+def test_sizes_instead_of_types(make):
+    """A number of bytes is bytes, also where the kernel would refuse types for it."""
+    m = make("array", 4, 8)
+    m[bytes(4)] = b"12345678"
+    assert m.items() == [([0, 0, 0, 0], list(b"12345678"))]
+
+
 def test_lpm_trie(make):
     m = make("lpm_trie", np.dtype([("prefixlen", "u4"), ("addr", "u1", 4)]), "u32", 100)
     for prefix, value in {"10.0.0.0/8": 1, "10.1.0.0/16": 2, "0.0.0.0/0": 3}.items():
