@@ -56,7 +56,9 @@ def up(name):
 
 def add_bpf_action(prog):
     """A traffic control action that runs a program."""
-    options = attribute(2 | NESTED, attribute(2, struct.pack("5I", 0, 0, 3, 0, 0)), attribute(5, struct.pack("I", prog)))
+    options = attribute(
+        2 | NESTED, attribute(2, struct.pack("5I", 0, 0, 3, 0, 0)), attribute(5, struct.pack("I", prog))
+    )
     request(RTM_NEWACTION, struct.pack("I", 0) + attribute(1 | NESTED, attribute(1 | NESTED, text(1, "bpf"), options)))
 
 
@@ -64,6 +66,8 @@ def add_bpf_route(direction, prog, device):
     """A route to 192.0.2.N whose packets pass a program; N, the direction, is 1 (in), 2 (out) or 3 (xmit)."""
     program = attribute(direction | NESTED, attribute(1, struct.pack("I", prog)), text(2, "try"))
     route = struct.pack("8BI", socket.AF_INET, 32, 0, 0, 254, 4, 253, 1, 0)  # struct rtmsg: main, static, link, unicast
-    body = attribute(1, socket.inet_aton(f"192.0.2.{direction}")) + attribute(4, struct.pack("I", device))  # RTA_DST, RTA_OIF
+    body = attribute(1, socket.inet_aton(f"192.0.2.{direction}")) + attribute(
+        4, struct.pack("I", device)
+    )  # RTA_DST, RTA_OIF
     body += attribute(21, struct.pack("H", 6)) + attribute(22 | NESTED, program)  # RTA_ENCAP_TYPE, RTA_ENCAP
     request(RTM_NEWROUTE, route + body)

@@ -65,6 +65,13 @@ def get(handle):
         raise Refused("Closed", "the object was closed; load it again") from None
 
 
+def keep(opened):
+    """Own something that has `programs` and `close()`, under a number."""
+    handle = next(_numbers)
+    _objects[handle] = opened
+    return handle
+
+
 def open_object(data, name):
     """Open an ELF object from memory.
 
@@ -74,10 +81,8 @@ def open_object(data, name):
         `handle`, `btf` (bytes of its own BTF), `maps` and `programs`: lists of dicts.
     """
     opened = Opened(data, name)
-    handle = next(_numbers)
-    _objects[handle] = opened
     return {
-        "handle": handle,
+        "handle": keep(opened),
         "btf": opened.btf(),
         "maps": [
             {

@@ -194,7 +194,9 @@ class Trial(contextlib.ExitStack):
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.close(bpf(PROG_LOAD, attempt(1)))
-            said = [line for line in log.value.decode(errors="replace").splitlines() if not line.startswith("processed ")]
+            said = [
+                line for line in log.value.decode(errors="replace").splitlines() if not line.startswith("processed ")
+            ]
             told = f'the verifier said "{said[-1]}"' if said else "with an empty verifier log"
             raise Failed(f"BPF_PROG_LOAD failed: {errno_words(error.errno)}, {told}") from None
 
@@ -203,7 +205,9 @@ class Trial(contextlib.ExitStack):
         buffer = ctypes.create_string_buffer(data, len(data)) if data else None
         ctx_buffer = ctypes.create_string_buffer(ctx, len(ctx)) if ctx else None
         at = lambda one: ctypes.addressof(one) if one is not None else 0  # noqa: E731
-        attr = Attr("IIIIQQIIIIQQ", prog, 0, len(data or b""), 0, at(buffer), 0, 0, 0, len(ctx or b""), 0, at(ctx_buffer), 0)
+        attr = Attr(
+            "IIIIQQIIIIQQ", prog, 0, len(data or b""), 0, at(buffer), 0, 0, 0, len(ctx or b""), 0, at(ctx_buffer), 0
+        )
         with step("BPF_PROG_TEST_RUN"):
             bpf(PROG_TEST_RUN, attr)
         return attr.get("I", 4)

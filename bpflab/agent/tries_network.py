@@ -11,10 +11,30 @@ from .serve import Refused
 from .syscalls import PROG_ATTACH, Attr, bpf, libc
 from .tiny import Failed, counts, errno_words, feature, returns, step
 
-(SOCKET_FILTER, SCHED_CLS, SCHED_ACT, XDP, CGROUP_SKB, CGROUP_SOCK, LWT_IN, LWT_OUT, LWT_XMIT, SOCK_OPS, SK_SKB, CGROUP_DEVICE, SK_MSG) = (
-    *(1, 3, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+(
+    SOCKET_FILTER,
+    SCHED_CLS,
+    SCHED_ACT,
+    XDP,
+    CGROUP_SKB,
+    CGROUP_SOCK,
+    LWT_IN,
+    LWT_OUT,
+    LWT_XMIT,
+    SOCK_OPS,
+    SK_SKB,
+    CGROUP_DEVICE,
+    SK_MSG,
+) = (*(1, 3, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16),)
+CGROUP_SOCK_ADDR, LWT_SEG6LOCAL, LIRC_MODE2, SK_REUSEPORT, FLOW_DISSECTOR, CGROUP_SYSCTL, CGROUP_SOCKOPT = (
+    18,
+    19,
+    20,
+    21,
+    22,
+    23,
+    25,
 )
-CGROUP_SOCK_ADDR, LWT_SEG6LOCAL, LIRC_MODE2, SK_REUSEPORT, FLOW_DISSECTOR, CGROUP_SYSCTL, CGROUP_SOCKOPT = 18, 19, 20, 21, 22, 23, 25
 SK_LOOKUP, NETFILTER = 30, 32
 XDP_GENERIC, XDP_NATIVE = 2, 4  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
 KIND = "attach"

@@ -177,7 +177,9 @@ def lsm(t):
     t.raw_tracepoint(prog)
     t.count(counter)  # a call of bpf(2)
     if not t.count(counter):
-        raise Failed("it attached, but did not run when bpf(2) was called: 'bpf' is not among the lsm= of this kernel's start")
+        raise Failed(
+            "it attached, but did not run when bpf(2) was called: 'bpf' is not among the lsm= of this kernel's start"
+        )
 
 
 @feature("freplace", "attach", "replaced a function of an XDP program, and saw the other return value")
