@@ -30,7 +30,7 @@ _HARMLESS = (0, 17, 18, 23, 28)  # none, SIGCHLD, SIGCONT, SIGURG, SIGWINCH: sig
 def check(lab, answer):
     obj = load(lab, answer, programs={"count": "tracepoint"}, maps={"signals": ("hash",)})
     signals = obj.maps["signals"]
-    if (signals.key_type.size, signals.value_type.size) != (8, 8):
+    if not signals.key_type.members or (signals.key_type.size, signals.value_type.size) != (8, 8):
         raise Hint("the key of 'signals' is struct sender (two __u32), its value a __u64")
     want, threads = {}, set()
     with obj.programs["count"].attach():

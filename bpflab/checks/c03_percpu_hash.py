@@ -10,11 +10,23 @@ TASK = "totals and busiest CPU of a per-CPU map"
 
 def check(lab, answer):
     for size in random.sample(range(5, 40), 2):
-        with_values = _filled(lab, size)
-        want = {key: (sum(values), values.index(max(values))) for key, values in with_values[1].items()}
-        got = call(answer, with_values[0])
-        if got != want:
-            raise _diagnose(got, want, with_values[1])
+        m, values = _filled(lab, size)
+        want = {key: (sum(each), each.index(max(each))) for key, each in values.items()}
+        got = call(answer, m)
+        if not isinstance(got, dict):
+            raise Hint(f"answer(m) returned {type(got).__name__}, not a dict", seen=repr(got))
+        if set(got) != set(want):
+            raise Hint(
+                "the keys of the dict are not those of the map",
+                seen=f"keys of the map: {sorted(want)}; yours: {list(got)}",
+            )
+        if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in got.values()):
+            raise Hint(
+                "each value of the dict is a pair: (total over all CPUs, number of the busiest CPU)", seen=repr(got)
+            )
+        pairs = {key: tuple(pair) for key, pair in got.items()}
+        if pairs != want:
+            raise _diagnose(pairs, want, values)
 
 
 def _filled(lab, size):
@@ -27,18 +39,8 @@ def _filled(lab, size):
 
 
 def _diagnose(got, want, values):
-    if not isinstance(got, dict):
-        return Hint(f"answer(m) returned {type(got).__name__}, not a dict", seen=repr(got))
-    if set(got) != set(want):
-        return Hint(
-            "the keys of the dict are not those of the map", seen=f"keys of the map: {sorted(want)}; yours: {list(got)}"
-        )
-    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in got.values()):
-        return Hint(
-            "each value of the dict is a pair: (total over all CPUs, number of the busiest CPU)", seen=repr(got)
-        )
-    key = next(k for k in want if tuple(got[k]) != want[k])
-    seen = f"key {key} holds {values[key]}: {want[key]}, your answer says {tuple(got[key])}"
+    key = next(k for k in want if got[k] != want[k])
+    seen = f"key {key} holds {values[key]}: {want[key]}, your answer says {got[key]}"
     total = {k: pair[0] for k, pair in got.items()}
     if all(total[k] == want[k][0] for k in want):
         return Hint(
