@@ -19,7 +19,9 @@ def mimebundle(chart, include=None, exclude=None) -> dict:
     dict
         The chart's specification by its MIME type, and a line for places that draw nothing.
     """
-    return {MIME: chart.to_dict() | {"$schema": SCHEMA}, "text/plain": "<a chart; JupyterLab draws it>"}
+    # without a background of its own a chart is a grey box in the dark theme
+    specification = {"background": "transparent"} | chart.to_dict() | {"$schema": SCHEMA}
+    return {MIME: specification, "text/plain": "<a chart; JupyterLab draws it>"}
 
 
 def register(shell) -> None:

@@ -48,6 +48,8 @@ class Lab:
         "x86_64".
     ncpus : int
         Possible CPUs: the number of values a per-CPU map keeps for a key.
+    swept : list of str
+        What had been left by labs that were killed together with their watcher, and was undone at the start of this one.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class Lab:
         self.kernel = about["kernel"].split("-")[0]
         self.arch, self.ncpus = about["arch"], about["ncpus"]
         self.id = about["lab"]
+        self.swept: list[str] = about["swept"]
         try:
             for need in [needs] if isinstance(needs, str) else needs:
                 self._require(need)
@@ -75,8 +78,8 @@ class Lab:
         _newest.append(weakref.ref(self))
         if not quiet:
             print(f"lab on {self.machine}: Linux {self.release}, {self.ncpus} CPUs; chosen because {why}")
-            for line in about["swept"]:
-                print(f"removed what an earlier lab left: {line}")
+            if self.swept:
+                print(f"removed what a killed lab had left: {len(self.swept)} things, see lab.swept")
 
     def _require(self, need: str) -> None:
         found = self.features()
