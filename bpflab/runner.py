@@ -12,7 +12,7 @@ from traitlets.config import Config
 
 from .errors import LabError, UnknownNameError
 from .notebook_server import jupyter_environment
-from .progress import Progress
+from .progress_bar import Progress
 
 CELL_SECONDS = 600  # the longest cell of the workbook takes well under a minute
 ERROR_LINES = 15

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 
-from bpflab.progress import Progress
+from bpflab.progress_bar import Progress
 
 RUN_PACKAGES = {
     "bpftool": "shows what the kernel holds",
