@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 
 import answers
+import nbformat
 import pytest
 from nbrun import ROOT
 
@@ -113,10 +115,14 @@ def test_checks_notebooks_and_answers_are_of_the_same_exercises():
 def test_notebook_has_one_answer_cell_and_links_to_its_section(name):
     book = answers.notebook(name)
     assert sum(map(answers.is_answer, answers.code(book))) == 1
-    section = exercise.progress().set_index("exercise").loc[name, "section"]
     head = book.cells[0].source
     assert f"`{name}`" in head
-    assert f"[{section} " in head and "](../notebooks/" in head
+    section = exercise.progress().set_index("exercise").loc[name, "section"]
+    (title, file, anchor), *_ = re.findall(r"\[([^]]*)\]\(\.\./(notebooks/[^)#]*)#([^)]*)\)", head)
+    assert title.startswith(section + " ")
+    headings = re.findall(r"^#+ (.*)$", "\n".join(c.source for c in nbformat.read(ROOT / file, 4).cells), re.M)
+    assert title in headings
+    assert anchor == title.replace(" ", "-")  # as JupyterLab makes the id of a heading
 
 
 # -- judging
