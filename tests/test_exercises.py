@@ -98,6 +98,42 @@ def test_other_right_answers_pass(name, right, machine):
     assert result, str(result)
 
 
+@pytest.mark.parametrize(
+    "name, half, hint",
+    [
+        ("03-lpm-trie", rewritten("03-lpm-trie", ("verdict ? *verdict : XDP_PASS", "XDP_PASS")), "every packet passed"),
+        (
+            "03-queue",
+            rewritten("03-queue", ("bpf_map_push_elem(&recorder, &ip->saddr, BPF_EXIST);", "")),
+            "nothing was recorded",
+        ),
+        ("03-lru-hash", rewritten("03-lru-hash", ("&one, BPF_ANY", "&one, BPF_EXIST")), "the table is empty"),
+        ("03-hash-map", rewritten("03-hash-map", ("&one, BPF_ANY", "&one, BPF_EXIST")), "holds no entry"),
+        ("03-concurrent-access", rewritten("03-concurrent-access", (">= 1024", ">= 4096")), "beyond 1023"),
+        (
+            "03-concurrent-access",
+            rewritten("03-concurrent-access", ("ctx->data_end - ctx->data", "1")),
+            "do not add up",
+        ),
+        (
+            "03-ring-buffer",
+            rewritten("03-ring-buffer", ("__u64 lost;", "__u64 missed;"), ("&lost", "&missed")),
+            "named 'lost'",
+        ),
+        ("03-percpu-hash", lambda m: m, "returned Map, not a dict"),
+        ("03-percpu-hash", lambda m: {key: sum(v) for key, v in m.items()}, "is a pair"),
+        (
+            "03-bpffs-pin",
+            lambda lab, text, command, path: lab.create_map("array", "u32", "u64", 1).pin(path),
+            "counted nothing",
+        ),
+    ],
+)
+def test_half_an_answer_is_told_what_lacks(name, half, hint, machine):
+    result = bl.check(name, half, machine=machine)
+    assert not result and hint in result.hint, str(result)
+
+
 # -- what belongs to an exercise
 
 
