@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nbclient.exceptions
@@ -96,6 +98,31 @@ def run(tree: Path, chapter: str, html: Path | None = None, update: bool = False
     return 0
 
 
+class _Client(nbclient.NotebookClient):
+    """nbclient's own ends the kernel at Ctrl-C and goes on; this one stops, and ends the kernel on its way out."""
+
+    async def run(self):
+        try:
+            await self.async_execute()
+        except nbclient.exceptions.DeadKernelError:
+            if asyncio.current_task().cancelling():  # nbclient takes every cancellation for a dead kernel
+                raise asyncio.CancelledError from None
+            raise
+
+    @asynccontextmanager
+    async def async_setup_kernel(self, **kwargs):
+        manager = self.create_kernel_manager()
+        try:
+            await self.async_start_new_kernel(**kwargs)
+            await self.async_start_new_kernel_client()
+            yield
+        finally:
+            if self.kc:
+                self.kc.stop_channels()
+            if manager.has_kernel:
+                await manager.shutdown_kernel(now=bool(asyncio.current_task().cancelling()))
+
+
 def _execute(notebook, path: Path, keep_widgets: bool) -> str | None:
     """Run every cell; returns what went wrong, in words."""
     code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
@@ -110,7 +137,7 @@ def _execute(notebook, path: Path, keep_widgets: bool) -> str | None:
             n = code.index(cell_index)
             progress.show(f"cell {n + 1} of {len(code)}  {titles[cell_index]}", n / len(code))
 
-    client = nbclient.NotebookClient(
+    client = _Client(
         notebook,
         timeout=CELL_SECONDS,
         kernel_name="python3",
@@ -121,7 +148,7 @@ def _execute(notebook, path: Path, keep_widgets: bool) -> str | None:
         config=Config(KernelManager={"transport_encryption": "auto"}),
     )
     try:
-        client.execute()
+        asyncio.run(client.run())
     except nbclient.exceptions.CellExecutionError:
         reason = _last_error(notebook.cells[at])
     except nbclient.exceptions.CellTimeoutError:

@@ -1,0 +1,197 @@
+"""`./lab run`, `check` and `clean`: what they do, what they print, and how they end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from cli_support import TREE, complaint, environment, lab
+
+BOOK = nbformat.v4
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """Write a notebook from cells: a text that starts with # is a heading."""
+
+    def write(*texts):
+        cells = [BOOK.new_markdown_cell(t) if t.startswith("#") else BOOK.new_code_cell(t) for t in texts]
+        path = tmp_path / "small book.ipynb"
+        nbformat.write(BOOK.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "x"}}), path)
+        return path
+
+    return write
+
+
+def test_run_leaves_the_notebook_as_it_is(notebook):
+    path = notebook("# One", "print(6 * 7)", "# Two", "import os; print(os.getcwd())")
+    before = path.read_bytes()
+    done = lab("run", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 of 2 cells ran" in done.stdout
+    assert path.read_bytes() == before
+
+
+def test_run_update_stores_what_was_printed_and_nothing_else(notebook):
+    path = notebook("# One", "print(6 * 7)", "import os; print(os.getcwd())")
+    metadata = nbformat.read(path, 4).metadata
+    done = lab("run", path, "--update")
+    assert done.returncode == 0, done.stderr
+    stored = nbformat.read(path, 4)
+    assert [cell.outputs[0].text for cell in stored.cells if cell.cell_type == "code"] == ["42\n", f"{path.parent}\n"]
+    assert stored.metadata == metadata
+    assert all(cell.metadata == {} for cell in stored.cells)
+
+
+def test_run_html_has_the_results(notebook, tmp_path):
+    done = lab("run", notebook("# One", "print('forty' + '-two')"), "--html", "out.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "forty-two" in (tmp_path / "out.html").read_text()
+
+
+def test_run_shows_the_cell_that_failed(notebook):
+    path = notebook("# One", "good = 1", "## 3.2 Two", "def deep():\n    return no_such_name\n\ndeep()", "print('never')")
+    before = path.read_bytes()
+    done = lab("run", path, "--update")
+    assert done.returncode == 1
+    assert "stopped at cell 2 of 3" in done.stdout
+    lines = done.stderr.splitlines()
+    assert lines[0] == "cell 2 of small book.ipynb failed, in the section '3.2 Two':"
+    assert "        return no_such_name" in lines
+    assert lines[-1] == "NameError: name 'no_such_name' is not defined"
+    assert "never" not in done.stdout + done.stderr
+    assert path.read_bytes() == before
+
+
+def test_run_says_when_the_kernel_dies(notebook):
+    done = lab("run", notebook("# One", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "the notebook's kernel ended in the middle of it"
+
+
+def test_run_unknown_chapter_names_those_there_are():
+    done = lab("run", "77")
+    assert done.returncode == 1
+    line = complaint(done)
+    assert line.startswith("no chapter named '77' in notebooks/")
+    for path in (TREE / "notebooks").glob("[0-9]*.ipynb"):
+        assert path.stem in line
+
+
+def test_run_of_what_is_no_notebook(tmp_path):
+    path = tmp_path / "broken.ipynb"
+    path.write_text("{")
+    done = lab("run", path)
+    assert done.returncode == 1
+    assert "broken.ipynb is no notebook" in complaint(done)
+
+
+def test_run_with_nowhere_to_write(notebook, tmp_path):
+    done = lab("run", notebook("# One", "1"), "--html", tmp_path / "no" / "out.html")
+    assert done.returncode == 1
+    assert "there is no folder" in complaint(done)
+
+
+def test_run_interrupted_ends_its_kernel(notebook, tmp_path):
+    mark = tmp_path / "pid"
+    path = notebook("# One", f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)")
+    started = subprocess.Popen(
+        [TREE / "lab", "run", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    with started:
+        while not (mark.exists() and mark.read_text()):
+            assert started.poll() is None
+            time.sleep(0.05)
+        started.send_signal(signal.SIGINT)
+        _, error = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert error.splitlines()[-1] == "lab: interrupted"
+    assert not os.path.exists(f"/proc/{mark.read_text()}")
+
+
+def test_run_of_a_chapter_by_number():
+    done = lab("run", "0", timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "00-start" in done.stdout
+
+
+ANSWERS = TREE / "tests" / "exercises" / "03-hash-map"
+
+
+def test_check_of_a_solution():
+    done = lab("check", "03-hash-map", ANSWERS / "solution.bpf.c")
+    assert (done.returncode, done.stdout) == (0, "03-hash-map: solved\n"), done.stderr
+
+
+def test_check_of_a_wrong_answer_gives_a_hint():
+    done = lab("check", "03-hash-map", ANSWERS / "wrong-overwrite.bpf.c")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == "03-hash-map: not yet"
+    assert done.stdout.splitlines()[1].startswith("hint: ")
+
+
+def test_check_takes_a_path_as_seen_from_where_you_stand():
+    done = lab("check", "03-hash-map", "solution.bpf.c", cwd=ANSWERS)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("exercise", "file", "words"),
+    [
+        ("03-hash-mop", "solution.bpf.c", "did you mean '03-hash-map'"),
+        ("03-hash-map", "no-such-file.c", "no-such-file.c"),
+        ("03-hash-map", "/bin/true", "it is no text"),
+    ],
+)
+def test_check_of_what_is_not_there(exercise, file, words):
+    done = lab("check", exercise, file, cwd=ANSWERS)
+    assert done.returncode == 2
+    assert words in complaint(done)
+
+
+LEAVE = """
+import os, signal
+import bpflab as bl
+lab = bl.Lab("local", quiet=True)
+print(lab.cgroup("left").path, lab.id, flush=True)
+signal.pause()
+"""
+
+
+def test_clean_removes_what_a_dead_lab_left():
+    """Notebook, agent and watcher all killed at once: nobody was there to sweep."""
+    command = [sys.executable, "-c", LEAVE]
+    with subprocess.Popen(command, cwd=TREE, stdout=subprocess.PIPE, text=True) as left:
+        group, name = left.stdout.readline().split()
+        assert os.path.isdir(group)
+        helpers = _processes_of(name, left.pid)
+        assert helpers
+        for pid in [left.pid, *helpers]:
+            os.kill(pid, signal.SIGSTOP)  # none may see another end and tidy up
+        for pid in [left.pid, *helpers]:
+            os.kill(pid, signal.SIGKILL)
+    while any(os.path.exists(f"/proc/{pid}") for pid in helpers):
+        time.sleep(0.01)
+    assert os.path.isdir(group)
+    done = lab("clean")
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout and done.stdout.startswith("removed ")
+    assert not os.path.exists(group)
+    assert lab("clean").stdout == "nothing of ours was left\n"
+
+
+def _processes_of(name: str, parent: int) -> list[int]:
+    """The agent of a lab, which its name tells, and the watcher, which has the name on its command line."""
+    found = [int(name.split("-")[1])]
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) not in (parent, *found):
+            try:
+                with open(f"{entry.path}/cmdline", "rb") as file:
+                    if name.encode() in file.read():
+                        found.append(int(entry.name))
+            except OSError:
+                pass
+    return found
