@@ -36,6 +36,11 @@ ATTACH_TYPES = (
 
 # enum bpf_map_type of the types whose value is kept once for each possible CPU
 PERCPU_MAPS = {"percpu_hash", "percpu_array", "lru_percpu_hash", "percpu_cgroup_storage"}
+# the key is an index below max_entries
+INDEXED_MAPS = {
+    *("array", "percpu_array", "prog_array", "perf_event_array", "cgroup_array", "array_of_maps"),
+    *("devmap", "cpumap", "xskmap", "sockmap", "reuseport_sockarray"),
+}
 KEYLESS_MAPS = {"queue", "stack", "bloom_filter"}
 RING_MAPS = {"ringbuf", "user_ringbuf"}
 # nothing can be looked up by user space in these; they hold descriptors or live in kernel objects

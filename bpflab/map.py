@@ -14,6 +14,7 @@ from .btf import Type, c
 from .codec import Codec
 from .errors import BpfError
 from .machines import AgentError
+from .refusal import refused
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -60,38 +61,13 @@ class Map:
         self._rings: list = []
         self._links: list = []
 
-    def _complain(self, error: AgentError, doing: str, key=...) -> Exception:
-        """The agent's errno in the words of this map."""
-        number = error.payload["errno"]
-        at = "" if key is ... else f" at key {key!r}"
-        text = f"map '{self.name}': {doing}{at}"
-        reason = None
-        if number == errno.EPERM and self.frozen:
-            reason = "it is frozen: user space may only read it; create it anew to change it"
-        elif number in (errno.E2BIG, errno.ENOSPC) and self.type in ("array", "percpu_array"):
-            reason = f"the index is out of range; it has {self.max_entries} elements, 0 to {self.max_entries - 1}"
-        elif number in (errno.E2BIG, errno.ENOSPC):
-            reason = (
-                f"it is full with max_entries = {self.max_entries}; delete something, create it larger, "
-                "or use a type that makes room by itself (lru_hash)"
-            )
-        elif number == errno.EEXIST:
-            reason = 'the key is there already; use flags="exist" or "any" to replace its value'
-        elif number == errno.ENOENT:
-            reason = 'there is no such key; use flags="noexist" or "any" to insert it'
-        elif number == errno.EINVAL and self.type in ("array", "percpu_array") and doing == "not deleted":
-            reason = "elements of an array cannot be deleted; write a zero instead"
-        elif number == errno.EBADF and self.closed:
-            reason = "it was closed with its object; load it again"
-        return BpfError(f"{text}: {reason}" if reason else f"{text} ({error})", number)
-
     def _ask(self, name: str, *arguments, doing: str, key=...):
         if self.closed:
             raise BpfError(f"map '{self.name}' was closed with its object; load it again", errno.EBADF)
         try:
             return self._lab.ask(name, self._fd, *arguments)
         except AgentError as error:
-            raise self._complain(error, doing, key) from None
+            raise refused(self, error, doing, key) from None
 
     # -- one entry
 
@@ -147,7 +123,7 @@ class Map:
             try:
                 self._lab.ask("maps.update_in", netns, self._fd, *packed, bits)
             except AgentError as error:
-                raise self._complain(error, "not written", key) from None
+                raise refused(self, error, "not written", key) from None
             return
         self._ask("maps.update", *packed, bits, doing="not written", key=key)
 
@@ -227,7 +203,7 @@ class Map:
                 *("maps.read", self._fd, self.key_size, self._codec.copied, capacity, ..., remove),
             )
         except AgentError as error:
-            raise self._complain(error, "not read") from None
+            raise refused(self, error, "not read") from None
         count = reply["count"]
         if "keys" in reply:
             keys, values = memoryview(reply["keys"]), memoryview(reply["values"])
@@ -323,7 +299,7 @@ class Map:
         done, number = self._ask("maps.write", packed_keys, packed_values, n, _flags(flags), doing="not written")
         if number:
             payload = {"errno": number, "message": "the kernel refused the next one"}
-            raise self._complain(AgentError(payload), f"{done} of {n} entries written, then stopped")
+            raise refused(self, AgentError(payload), f"{done} of {n} entries written, then stopped")
         return done
 
     def clear(self) -> int:
@@ -416,6 +392,29 @@ class Map:
         from .events import open_events
 
         return open_events(self, type, **options)
+
+    def submit(self, record: Any) -> None:
+        """Send a record to programs through a user ring buffer.
+
+        Parameters
+        ----------
+        record : bytes or anything of the type in the map's definition
+            Of `__type(value, struct record)`.
+
+        Raises
+        ------
+        BpfError
+            There is no room until a program drains it (ENOSPC).
+        """
+        from .user_ring import UserRing
+
+        if self.closed:
+            raise BpfError(f"map '{self.name}' was closed with its object; load it again", errno.EBADF)
+        writer = next((ring for ring in self._rings if isinstance(ring, UserRing)), None)
+        if writer is None:
+            writer = UserRing(self)
+            self._rings.append(writer)
+        writer.submit(record)
 
     def _close_rings(self) -> None:
         for ring in self._rings:

@@ -1,0 +1,71 @@
+"""What the kernel means by a bare errno, in the words of the map that it refused."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from . import kinds
+from .errors import BpfError
+
+if TYPE_CHECKING:
+    from .machines import AgentError
+    from .map import Map
+
+_INNER = "an inner map must be like the one it was made with: type, key size, value size and flags"
+_COOKIE = "what user space reads of a socket is its cookie, which has 8 bytes: __type(value, __u64)"
+_SOCKETS = "it takes connected or listening TCP sockets, bound UDP sockets and connected unix sockets"
+_STORAGE = "user space cannot make storage; the kernel does, for each cgroup that a program with this map is attached to"
+
+# kernel/bpf/arraymap.c, map_in_map.c, local_storage.c; net/core/sock_map.c
+_REASONS = {
+    ("prog_array", errno.EINVAL): "its programs are all of one type, that of the first program that uses it or sits in it",
+    ("array_of_maps", errno.EINVAL): _INNER,
+    ("hash_of_maps", errno.EINVAL): _INNER,
+    ("sockmap", errno.ENOSPC): _COOKIE,
+    ("sockhash", errno.ENOSPC): _COOKIE,
+    ("sockmap", errno.EOPNOTSUPP): _SOCKETS,
+    ("sockhash", errno.EOPNOTSUPP): _SOCKETS,
+    ("cgroup_array", 524): "only programs read it, with bpf_current_task_under_cgroup",
+    ("cgroup_storage", errno.ENOENT): _STORAGE,
+    ("percpu_cgroup_storage", errno.ENOENT): _STORAGE,
+}
+
+
+def refused(m: Map, error: AgentError, doing: str, key=...) -> BpfError:
+    """The error to raise when the kernel refused to do something with a map.
+
+    Parameters
+    ----------
+    doing : str
+        What was not done ("not written").
+    key
+        The key it was about, if any.
+    """
+    number = error.payload["errno"]
+    at = "" if key is ... else f" at key {key!r}"
+    text = f"map '{m.name}': {doing}{at}"
+    reason = _reason(m, number, doing)
+    return BpfError(f"{text}: {reason}" if reason else f"{text} ({error})", number)
+
+
+def _reason(m: Map, number: int, doing: str) -> str | None:
+    if number == errno.EPERM and m.frozen:
+        return "it is frozen: user space may only read it; create it anew to change it"
+    if (m.type, number) in _REASONS:
+        return _REASONS[m.type, number]
+    if number in (errno.E2BIG, errno.ENOSPC) and m.type in kinds.INDEXED_MAPS:
+        return f"the index is out of range; it has {m.max_entries} elements, 0 to {m.max_entries - 1}"
+    if number in (errno.E2BIG, errno.ENOSPC):
+        # only a keyed map has a sibling that makes room by itself; a queue has a flag for it
+        room = "push with replace=True" if m.type in ("queue", "stack") else "use a type that makes room by itself (lru_hash)"
+        return f"it is full with max_entries = {m.max_entries}; delete something, create it larger, or {room}"
+    if number == errno.EEXIST:
+        return 'the key is there already; use flags="exist" or "any" to replace its value'
+    if number == errno.ENOENT:
+        return 'there is no such key; use flags="noexist" or "any" to insert it'
+    if number == errno.EINVAL and m.type in ("array", "percpu_array") and doing == "not deleted":
+        return "elements of an array cannot be deleted; write a zero instead"
+    if number == errno.EBADF and m.closed:
+        return "it was closed with its object; load it again"
+    return None
