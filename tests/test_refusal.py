@@ -1,7 +1,8 @@
 """bpflab.refusal: a bare errno of the kernel becomes a reason that fits the map's type."""
 
-import bpflab as bl
 import pytest
+
+import bpflab as bl
 
 PROGRAMS = """
 #include "vmlinux.h"

@@ -2,8 +2,9 @@
 
 import errno
 
-import bpflab as bl
 import pytest
+
+import bpflab as bl
 
 SOURCE = """
 #include "vmlinux.h"
