@@ -65,7 +65,9 @@ class Address(Raw):
     def compare(self, array, op, word):
         data = parse_address(word, array.shape[1])
         if data is None:
-            raise QueryError(f"{self.label} is an address such as {EXAMPLES.get(array.shape[1], '00')}; {word!r} is none")
+            raise QueryError(
+                f"{self.label} is an address such as {EXAMPLES.get(array.shape[1], '00')}; {word!r} is none"
+            )
         return COMPARE[op](as_strings(array), data + b"\1")
 
 
@@ -130,7 +132,9 @@ def parse_prefix(text, size, what="prefix"):
     digits, slash, bits = text.strip().partition("/")
     data = parse_address(digits, size)
     if data is None or (slash and not bits.isdecimal()):
-        raise ValueError(f"{what}: {text!r} is no prefix of {size} bytes; write hexadecimal digits, as in {'00' * size}/8")
+        raise ValueError(
+            f"{what}: {text!r} is no prefix of {size} bytes; write hexadecimal digits, as in {'00' * size}/8"
+        )
     length = int(bits) if slash else 8 * size
     if length > 8 * size:
         raise ValueError(f"{what}: {size} bytes have {8 * size} bits, not {length}")

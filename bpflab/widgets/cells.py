@@ -139,7 +139,10 @@ class Rate(Number):
     kind = "rate"
 
     def text(self, array):
-        return ["" if np.isnan(x) else "0" if x == 0 else f"{x:+,.1f}" if abs(x) < 10 else f"{x:+,.0f}" for x in array.tolist()]
+        return [
+            "" if np.isnan(x) else "0" if x == 0 else f"{x:+,.1f}" if abs(x) < 10 else f"{x:+,.0f}"
+            for x in array.tolist()
+        ]
 
     def order(self, array):
         return np.nan_to_num(array, nan=-np.inf)

@@ -4,6 +4,7 @@ A *leaf* is a member of a key or value that shows in a column of its own. It kno
 can be changed and the others kept.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class Leaf:
     def c(self):
         """Its C type in a few words."""
         bits = f" : {self.field.bits}" if self.field else ""
-        return c.short(self.type).replace("an anonymous", "") + bits
+        return c.short(self.type).replace("an anonymous ", "") + bits
 
     @property
     def network(self):
@@ -75,8 +76,23 @@ class Leaf:
     def numbers(self):
         """Whether it is an array of numbers in one dimension."""
         r = self.type.resolved
-        return r.kind == "array" and not self.type.is_text and r.target.resolved.kind in ("int", "enum", "enum64", "ptr", "float") and (
-            r.target.size <= 8
+        return (
+            r.kind == "array"
+            and not self.type.is_text
+            and r.target.resolved.kind in ("int", "enum", "enum64", "ptr", "float")
+            and (r.target.size <= 8)
+        )
+
+    @property
+    def bytes(self):
+        """Whether it is bytes to be read as hexadecimal digits: more of them than one reads as numbers."""
+        r = self.type.resolved
+        return (
+            r.kind == "array"
+            and not self.type.is_text
+            and r.target.resolved.kind == "int"
+            and r.target.size == 1
+            and r.nelems > 8
         )
 
     @property
@@ -91,12 +107,15 @@ class Leaf:
         text = text if self.type.is_text else text.strip()
         if self.type.is_text:
             return text
+        if self.bytes and not self.network:
+            try:
+                return bytes.fromhex(text.removeprefix("0x"))
+            except ValueError:
+                raise ValueError(f"{text!r} is not bytes; write {self.type.size} pairs of hexadecimal digits") from None
         if self.numbers and not self.network:
             words = re.split(r"[\s,]+", text.strip("[] \t"))
             return [_number(word) for word in words]
         if self.network and self.type.resolved.kind == "struct":
-            import ipaddress
-
             return ipaddress.IPv6Address(text).packed
         if self.type.encoding == "bool" and text.lower() in ("true", "false"):
             return text.lower() == "true"
@@ -138,6 +157,8 @@ class Leaf:
         value = self.type.decode(data)
         if self.network:
             return address_text(data)
+        if self.bytes:
+            return data.hex(" ", -4)
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -170,6 +191,15 @@ def leaves(t, name="", path=(), offset=0):
     return found
 
 
+def padding(t):
+    """Mask (bool, shape (size,)) of the bytes that lie in no member of a type; None when there are none."""
+    free = np.ones(t.size, bool)
+    for leaf in leaves(t):
+        first, n = leaf.field.window if leaf.field else (0, leaf.type.size)
+        free[leaf.offset + first : leaf.offset + first + n] = False
+    return free if free.any() else None
+
+
 def column(leaf, select, *place, **more):
     """The column for a leaf.
 
@@ -200,6 +230,8 @@ def column(leaf, select, *place, **more):
         return _scalar(t, take_bits, place, more)
     if t.is_text:
         return Text(*place, take, **more)
+    if leaf.bytes:
+        return Raw(*place, take_bytes, **more)
     if leaf.numbers:
         pointers = r.target.resolved.kind == "ptr"
         return List(*place, take, address=pointers, **more)
@@ -207,8 +239,6 @@ def column(leaf, select, *place, **more):
         return _scalar(t, take, place, more)
     if r.kind == "float" and t.size <= 8:
         return Number(*place, take, **more)
-    if r.kind == "array" and r.target.resolved.kind == "int" and r.target.size == 1:
-        return Raw(*place, take_bytes, **more)
     return Decoded(*place, take_bytes, decode=t.decode, **more)
 
 
@@ -233,7 +263,9 @@ def key_columns(t, map_type):
     for leaf in found:
         id = "key" if scalar else f"key.{leaf.name}"
         label = {"array": "index", "percpu_array": "index"}.get(map_type, "key") if scalar else leaf.name
-        columns.append(column(leaf, lambda keys, values: keys, id, label, "key", group="" if scalar else f"key: {c.short(t)}"))
+        columns.append(
+            column(leaf, lambda keys, values: keys, id, label, "key", group="" if scalar else f"key: {c.short(t)}")
+        )
         by_id[id] = leaf
     return columns, by_id
 
@@ -256,7 +288,9 @@ def value_columns(t, ncpus=None):
             continue
         group = f"{leaf.name or 'value'} on each CPU"
         each = [
-            column(leaf, lambda keys, values, cpu=cpu: values[:, cpu], f"{id}@cpu{cpu}", f"cpu{cpu}", "value", group=group)
+            column(
+                leaf, lambda keys, values, cpu=cpu: values[:, cpu], f"{id}@cpu{cpu}", f"cpu{cpu}", "value", group=group
+            )
             for cpu in range(ncpus)
         ]
         if each[0].numeric and each[0].kind == "number":
@@ -270,7 +304,9 @@ def _sum(one, leaf, id, group):
     def take(keys, values):
         array = leaf.reach(values)
         if leaf.field is not None:
-            array = np.stack([bitfield(leaf.field, array[:, i], leaf.type.btf.order) for i in range(array.shape[1])], axis=1)
+            array = np.stack(
+                [bitfield(leaf.field, array[:, i], leaf.type.btf.order) for i in range(array.shape[1])], axis=1
+            )
         return array.sum(axis=1, dtype={"i": np.int64, "f": np.float64}.get(array.dtype.kind, np.uint64))
 
     made = Number(f"{id}@sum", "sum", "value", take, c=one.c, group=group)

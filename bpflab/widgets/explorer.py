@@ -13,7 +13,7 @@ from .mapview import MapView
 
 _STATIC = Path(__file__).parent / "static"
 # one ES module, put together here: a widget's module is loaded from memory and cannot import its neighbours
-_PARTS = ("explorer-grid.js", "explorer-graph.js", "explorer.js")
+_PARTS = ("explorer-grid.js", "explorer-graph.js", "explorer-form.js", "explorer.js")
 
 
 class Explorer(anywidget.AnyWidget):
@@ -21,7 +21,9 @@ class Explorer(anywidget.AnyWidget):
 
     _esm = "\n".join((_STATIC / part).read_text() for part in _PARTS)
     _css = (_STATIC / "explorer.css").read_text()
-    _first = traitlets.Dict().tag(sync=True)  # the first page: drawn before the first answer, and where no kernel answers
+    _first = traitlets.Dict().tag(
+        sync=True
+    )  # the first page: drawn before the first answer, and where no kernel answers
     _overview = traitlets.Dict(None, allow_none=True).tag(sync=True)
 
     def __init__(self, maps, overview=None):

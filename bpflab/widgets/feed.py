@@ -5,12 +5,14 @@ is read. A thread, because an asyncio task stands still while a cell runs. All t
 requests, which may come in on another thread (ipykernel handles widget messages on a subshell), need no further lock.
 """
 
+import contextvars
 import queue
 import threading
 import time
 
 from ..errors import LabError
-from .mapview import MapView, Refused
+from .changes import Refused
+from .mapview import MapView
 
 EVERY_S = 1.0  # what is a second apart can be read
 SHARE = 6  # a refresh that takes t is repeated after 6 t: reading takes a seventh of the time at most
@@ -80,7 +82,9 @@ class Feed:
         with self._lock:
             if self._closed:
                 return
-            self._requests.put(request)
+            # ipykernel sends a frontend's next message to the subshell of the message that our last answer belonged to, and finds
+            # that in a context variable; without it the answer belongs to the running cell, and what follows waits for its end
+            self._requests.put((request, contextvars.copy_context()))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="bpflab map explorer", daemon=True)
                 self._thread.start()
@@ -102,28 +106,32 @@ class Feed:
     def _run(self):
         while True:
             try:
-                request = self._requests.get(timeout=self._patience())
+                item = self._requests.get(timeout=self._patience())
             except queue.Empty:
-                request = {}
-                if not self._wants:
-                    with self._lock:
-                        if self._requests.empty():
-                            self._thread = None
-                            return
-            while request is not None and request != {}:
-                self._take(request)
-                try:
-                    request = self._requests.get_nowait()
-                except queue.Empty:
-                    request = {}
-            if request is None:
+                if not self._wants and self._rest():
+                    return
+                item = ()
+            while item:
+                self._take(*item)
+                item = self._requests.get_nowait() if not self._requests.empty() else ()
+            if item is None:
                 self._thread = None
                 return
             self._answer()
 
+    def _rest(self):
+        """Let the thread end, unless a request came in; it is started again by the next one."""
+        with self._lock:
+            if not self._requests.empty():
+                return False
+            for view in self.views.values():
+                view.forget()
+            self._thread = None
+            return True
+
     def _patience(self):
         """Seconds until a want is due."""
-        dues = [self._due(want) for want in self._wants.values()]
+        dues = [self._due(want) for want, _ in self._wants.values()]
         return max(0.0, min(dues) - time.monotonic()) if dues else IDLE_S
 
     def _due(self, want):
@@ -137,22 +145,22 @@ class Feed:
         """Seconds from one refresh of a map to the next."""
         return max(EVERY_S, SHARE * view.cost)
 
-    def _take(self, request):
+    def _take(self, request, context):
         if request["do"] == "want":
-            self._wants[request["view"]] = request
+            self._wants[request["view"]] = request, context
         elif request["do"] == "rest":
             self._wants.pop(request["view"], None)
         else:
-            self._act(request)
+            context.run(self._send, self._act(request))
 
     def _answer(self):
         now = time.monotonic()
-        for name, want in list(self._wants.items()):
+        for name, (want, context) in list(self._wants.items()):
             if self._due(want) > now:
                 continue
             if not (want["fresh"] and self._cells.deaf):
-                del self._wants[name]
-            self._send({**self._page(want, now), "view": name, "seq": want["seq"]})
+                self._wants.pop(name, None)
+            context.run(self._send, {**self._page(want, now), "view": name, "seq": want["seq"]})
 
     def _page(self, want, now):
         view = self.views.get(want["map"])
@@ -161,15 +169,18 @@ class Feed:
         try:
             if view.stale or (want["fresh"] and now >= view.read_at + self.every(view)):
                 view.refresh()
-            # what one must wait for is the reading, not the drawing of the same again
             return {"say": "page", "every": self._said(view), **view.page(**{k: want[k] for k in PAGE if k in want})}
         except LabError as error:
-            self._wants = {n: w for n, w in self._wants.items() if w["map"] != want["map"]}
+            self._wants = {name: asked for name, asked in self._wants.items() if asked[0]["map"] != want["map"]}
             return {"say": "ended", "message": str(error)}
         except Exception as error:  # a view that dies without a word would look alive
-            return {"say": "ended", "message": f"the explorer failed: {type(error).__name__}: {error}; run the cell again"}
+            return {
+                "say": "ended",
+                "message": f"the explorer failed: {type(error).__name__}: {error}; run the cell again",
+            }
 
     def _said(self, view):
+        """Seconds between refreshes, for a reader."""
         every = self.every(view)
         return f"{every:.0f}" if every >= 2 else f"{every:.1f}".removesuffix(".0")
 
@@ -184,32 +195,39 @@ class Feed:
             answer.update(ok=False, message=str(error), field=error.field)
         except Exception as error:
             answer.update(ok=False, message=f"{type(error).__name__}: {error}", field=None)
-        self._send(answer)
+        return answer
+
+    def _open(self, inner):
+        if str(inner.id) in self.views:
+            inner.close()
+        else:
+            self.views[str(inner.id)] = MapView(inner)
+        return {"map": str(inner.id), "name": inner.name}
 
     def _do(self, view, request):
         raw = bytes.fromhex(request.get("key") or "")
+        changes = view.changes
+        match request["do"]:
+            case "read":
+                return {"text": changes.full(raw, request["column"])}
+            case "open":
+                return self._open(changes.inner(raw))
+            case "test":
+                return {"message": changes.test(request["fields"])}
+        view.stale = True
         match request["do"]:
             case "insert":
-                return {"message": view.insert(request["fields"])}
+                return {"message": changes.insert(request["fields"])}
             case "edit":
-                return {"message": view.edit(raw, request["column"], request["text"])}
-            case "read":
-                return {"text": view.full(raw, request["column"])}
+                return {"message": changes.edit(raw, request["column"], request["text"])}
             case "delete":
-                return {"message": view.delete(raw)}
+                return {"message": changes.delete(raw)}
             case "pop":
-                return {"message": view.pop()}
-            case "test":
-                return {"message": view.test(request["fields"])}
+                return {"message": changes.pop()}
             case "pin":
-                return {"message": view.pin(request["path"])}
+                return {"message": changes.pin(request["path"])}
             case "unpin":
-                return {"message": view.unpin(request["path"])}
-            case "open":
-                inner = MapView(view.inner(raw))
-                inner = self.views.setdefault(inner.token, inner)
-                inner.stale = True
-                return {"map": inner.token, "name": inner.map.name}
+                return {"message": changes.unpin(request["path"])}
         raise Refused(f"an explorer cannot {request['do']}")
 
 

@@ -23,6 +23,14 @@ def as_bytes(array):
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(len(array), size)
 
 
+def take_rows(array, rows):
+    """``array[rows]`` with the bytes between the members of a struct, which NumPy leaves behind.
+
+    They are part of a key: the kernel compares all of its bytes.
+    """
+    return as_bytes(array)[rows].view(array.dtype).reshape(len(rows), *array.shape[1:])
+
+
 def hash_rows(array):
     """One uint64 a row: the bytes themselves up to eight, a mix of them beyond.
 
@@ -120,9 +128,13 @@ class Table:
     def __init__(self, columns, rate=None, rate_of=None):
         self.columns = list(columns)
         self.rate, self.rate_of = rate, rate_of
-        self.now = self.last = None
+        self.forget()
+
+    def forget(self):
+        """Let go of the snapshots."""
+        self.now = self.last = self._before = None
         self.new = self.changed = self.gone = 0
-        self._forget()
+        self._drop()
 
     @property
     def shown(self):
@@ -137,12 +149,12 @@ class Table:
     def watch(self, column):
         """Let the rate be that of `column`, by id."""
         self.rate_of = next(c for c in self.columns if c.id == column and c.numeric)
-        self._forget()
+        self._drop()
 
     def refresh(self, keys, values, at):
         """Take in a new snapshot (arrays as in `Snapshot`, `at` in seconds) and compare it with the one before."""
         self.last, self.now = self.now, Snapshot(keys, values, at)
-        self._forget()
+        self._drop()
         self.new = self.changed = self.gone = 0
         self._before = None
         if self.last is None:
@@ -164,7 +176,7 @@ class Table:
             return old[:, 0] != new[:, 0]
         return (old != new).any(axis=1)
 
-    def _forget(self):
+    def _drop(self):
         self._orders, self._rates = {}, None
 
     def array(self, column):
@@ -178,7 +190,9 @@ class Table:
             if self.last is not None and self.seconds > 0:
                 known = self._before >= 0
                 old = self.rate_of.take(self.last.keys, self.last.values)[self._before[known]]
-                self._rates[known] = difference(self.rate_of.take(self.now.keys, self.now.values)[known], old) / self.seconds
+                self._rates[known] = (
+                    difference(self.rate_of.take(self.now.keys, self.now.values)[known], old) / self.seconds
+                )
         return self._rates
 
     def column(self, name):
@@ -252,7 +266,7 @@ class Table:
             before = self._before[rows_here]
             was = self._text(self.last, np.maximum(before, 0)) if len(self.last) else cells
         rate = [self.rate.text(self.rates()[rows_here])] if self.rate is not None else []
-        keys = [bytes(key).hex() for key in as_bytes(self.now.keys[rows_here])]
+        keys = [bytes(key).hex() for key in as_bytes(self.now.keys)[rows_here]]
         shown = [
             {
                 "key": key,
@@ -265,7 +279,7 @@ class Table:
         return Page(shown, offset, len(rows), len(self.now))
 
     def _text(self, snapshot, rows):
-        keys, values = snapshot.keys[rows], snapshot.values[rows]
+        keys, values = take_rows(snapshot.keys, rows), take_rows(snapshot.values, rows)
         return [column.text(column.take(keys, values)) for column in self.columns]
 
 

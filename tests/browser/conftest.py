@@ -19,6 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from lab_page import LIGHT, Jupyter, Notebook  # noqa: E402
 
+PATIENCE_MS = 30_000  # for something to appear; what is there is found at once
 ARGUMENTS = ["--disable-gpu", "--disable-background-networking"]
 
 
@@ -29,9 +30,11 @@ def jupyter(tmp_path_factory):
     server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's event loop would stand in the way of other tests' asyncio
 def chromium():
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE_MS)
 
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses root
@@ -46,14 +49,14 @@ def _count():
     return itertools.count(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def open_notebook(jupyter, chromium, _count):
-    """``open_notebook(*cells, theme=LIGHT, width=1280, height=900)`` gives a `Notebook`; it is closed after the test."""
+    """``open_notebook(*cells, theme=LIGHT, width=1280, height=900)`` gives a `Notebook`; it is closed after the module."""
     opened = []
 
     def open_one(*cells, theme=LIGHT, width=1280, height=900):
         context = chromium.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(PATIENCE_MS)
         opened.append((None, context))
         notebook = Notebook(jupyter, context, f"test-{next(_count)}.ipynb", cells, theme)
         opened[-1] = (notebook, context)

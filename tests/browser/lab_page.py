@@ -106,6 +106,10 @@ class Notebook:
     page : playwright.sync_api.Page
     kernel : BlockingKernelClient
         A second client of the notebook's kernel.
+    errors : list of str
+        What scripts of widgets threw.
+    outside : list of str
+        Addresses outside this computer that the page asked for.
     """
 
     def __init__(self, jupyter, context, name, cells, theme=LIGHT):
@@ -113,9 +117,10 @@ class Notebook:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, jupyter.root / name)
-        self.errors = []
+        self.errors, self.outside = [], []
         self.page = context.new_page()
-        self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
+        self.page.on("pageerror", self._note_error)
+        self.page.on("request", self._note_request)
         # a workspace of its own: else JupyterLab would open what the test before had open
         workspace = re.sub(r"\W", "-", name)
         self.page.goto(f"{jupyter.url}lab/workspaces/{workspace}/tree/{name}?token={jupyter.token}")
@@ -124,11 +129,23 @@ class Notebook:
         self.theme(theme)
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         session = self._wait_for_session()
-        self.kernel = BlockingKernelClient(connection_file=str(jupyter.runtime / f"kernel-{session['kernel']['id']}.json"))
+        self.kernel = BlockingKernelClient(
+            connection_file=str(jupyter.runtime / f"kernel-{session['kernel']['id']}.json")
+        )
         self.kernel.load_connection_file()
         self.kernel.start_channels()
         self.kernel.wait_for_ready(timeout=START_S)
         self.command("notebook:run-all-cells")
+
+    def _note_error(self, error):
+        if "blob:" in (
+            error.stack or ""
+        ):  # where a widget's module is loaded from; JupyterLab's own errors are its own
+            self.errors.append(error.stack)
+
+    def _note_request(self, request):
+        if not request.url.startswith((self.jupyter.url, self.jupyter.url.replace("http", "ws", 1), "blob:", "data:")):
+            self.outside.append(request.url)
 
     def _wait_for_session(self):
         self.page.wait_for_function(
@@ -143,6 +160,35 @@ class Notebook:
         return self.page.evaluate(
             "async ([name, args]) => { await window.jupyterapp.commands.execute(name, args) }", [name, arguments]
         )
+
+    def run(self, code, wait=True):
+        """Add a cell with `code` below the others, run it, and give its output (a locator)."""
+        self.page.evaluate(
+            """async ([code, wait]) => {
+                 const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
+                 notebook.activeCellIndex = notebook.widgets.length - 1;
+                 await app.commands.execute('notebook:insert-cell-below');
+                 notebook.activeCell.model.sharedModel.setSource(code);
+                 const end = app.commands.execute('notebook:run-cell');
+                 if (wait) await end;
+               }""",
+            [code, wait],
+        )
+        number = self.page.locator(".jp-Notebook .jp-Cell").count()
+        mark = f"cell-{number}-{secrets.token_hex(4)}"
+        self.page.locator(".jp-Cell.jp-mod-active").evaluate("(cell, mark) => (cell.dataset.test = mark)", mark)
+        return self.page.locator(f"[data-test={mark}] .jp-OutputArea").first
+
+    def delete_cells(self, keep=1):
+        """Delete the cells below the first `keep`."""
+        while self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length") > keep:
+            self.page.evaluate(
+                """async () => {
+                     const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
+                     notebook.activeCellIndex = notebook.widgets.length - 1;
+                     await app.commands.execute('notebook:delete-cell');
+                   }"""
+            )
 
     def theme(self, name):
         """Change to the theme `name` and wait until it is there."""

@@ -145,12 +145,15 @@ class Grid {
     row.name = data.cells.filter((_, i) => this.columns[i].part === "key").join(" ");
     row.setAttribute("aria-rowindex", index + 3);
     row.classList.toggle("bx-new", data.new);
+    row.classList.toggle("bx-padded", Boolean(data.padding));
+    if (data.padding) row.title = "The bytes between the members of this key are not all zero: it differs from a key that looks the same.";
+    else row.removeAttribute("title");
     const lit = new Set(data.changed);
     this.columns.forEach((column, i) => {
       const cell = row.cells[i];
       const text = data.cells[i];
       cell.classList.toggle("bx-lit", lit.has(i));
-      cell.classList.toggle("bx-zero", text === "0");
+      cell.classList.toggle("bx-zero", text === "0" && column.part !== "key");
       if (cell.shown === text) return;
       cell.shown = text;
       if (column.opens && text) {
@@ -253,7 +256,7 @@ class Grid {
       this.rove(true);
     };
     let busy = false;
-    if (column.kind === "list") {
+    if (column.kind === "list" || column.kind === "raw") {
       // the cell shows the beginning of a long list; all of it is asked for
       busy = input.readOnly = true;
       this.asks.read(row.key, column.id).then((answer) => {

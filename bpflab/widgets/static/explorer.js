@@ -3,61 +3,13 @@
 
 const LIMITS = [20, 50, 100, 500];
 
-/** Fields above the table: insert, push, pin. submit(values) gives a promise of {ok, message, field}. */
-class Form {
-  constructor(title, fields, verb, submit, close) {
-    this.fields = fields.map((field) => {
-      const id = `bx-f-${Math.random().toString(36).slice(2)}`;
-      const error = h("div", { class: "bx-error", role: "alert", id: `${id}-e` });
-      const input = h("input", {
-        id, type: "text", value: field.value ?? "", placeholder: field.hint ?? "", spellcheck: "false", autocomplete: "off", "aria-describedby": `${id}-e`,
-      });
-      const label = h("label", { for: id }, field.label, h("span", { class: "bx-type" }, field.c ?? ""));
-      return { ...field, input, error, element: h("div", { class: `bx-field${field.wide ? " bx-wide" : ""}` }, label, input, error) };
-    });
-    this.error = h("div", { class: "bx-error", role: "alert" });
-    const send = h("button", { type: "submit", class: "bx-primary" }, verb);
-    const quit = h("button", { type: "button", onclick: close }, "Close");
-    this.element = h(
-      "form",
-      { class: "bx-form", "aria-label": title },
-      h("h4", {}, title),
-      h("div", { class: "bx-fields" }, ...this.fields.map((field) => field.element), h("div", { class: "bx-buttons" }, send, quit)),
-      this.error,
-    );
-    this.element.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") close();
-    });
-    this.element.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      send.disabled = true;
-      const answer = await submit(Object.fromEntries(this.fields.map((field) => [field.id, field.input.value])));
-      send.disabled = false;
-      this.say(answer);
-    });
-  }
-
-  say({ ok, message, field }) {
-    this.error.textContent = "";
-    for (const each of this.fields) {
-      const mine = !ok && each.id === field;
-      each.error.textContent = mine ? message : "";
-      each.input.setAttribute("aria-invalid", mine);
-      if (mine) each.input.focus();
-    }
-    if (!ok && !this.fields.some((each) => each.id === field)) this.error.textContent = message;
-    if (ok) {
-      this.fields[0].input.focus();
-      this.fields[0].input.select();
-    }
-  }
-}
-
 class Explorer {
   constructor(model, el) {
     this.model = model;
     this.id = Math.random().toString(36).slice(2);
     this.seq = this.asked = 0;
+    this.since = 0; // requests before this one were for another page
+    this.unanswered = false; // whether a request is not answered yet
     this.waiting = new Map(); // number of a request -> what to do with its answer
     this.live = true;
     this.held = this.hidden = this.ended = false;
@@ -87,6 +39,8 @@ class Explorer {
         if (!held) this.want(false);
       },
     });
+    this.none = h("p", { class: "bx-none" });
+    this.grid.element.append(this.none);
     this.header = h("div", { class: "bx-header" });
     this.types = h("details", { class: "bx-types" }, h("summary", {}, "types"), h("pre", {}));
     this.note = h("p", { class: "bx-note" });
@@ -109,11 +63,11 @@ class Explorer {
     this.pulse = h("span", { class: "bx-pulse" });
     this.said = h("div", { class: "bx-said", role: "status", "aria-live": "polite" });
     this.tools = h("div", { class: "bx-tools" }, this.search, this.rateBox, h("span", { class: "bx-gap" }), this.actions, this.pause);
-    const below = h("div", { class: "bx-below" }, this.pulse, h("span", { class: "bx-gap" }), this.pager);
+    const below = h("div", { class: "bx-below" }, this.pulse, this.said, this.pager);
     this.panel = h(
       "div",
       { class: "bx-panel", role: this.graph ? "tabpanel" : "group" },
-      this.header, this.types, this.note, this.tools, this.queryError, this.drawer, this.grid.element, below, this.said,
+      this.header, this.types, this.note, this.tools, this.queryError, this.drawer, this.grid.element, below,
     );
     this.root = h("section", { class: "bpflab-explorer", "data-lm-suppress-shortcuts": "true" }, this.graph?.element, this.panel);
     el.append(this.root);
@@ -128,10 +82,12 @@ class Explorer {
       button("»", "last page", () => this.change({ offset: Math.max(0, Math.ceil(this.page.matched / this.state.limit) - 1) * this.state.limit })),
     ];
     this.number = h("input", { type: "text", inputmode: "numeric", class: "bx-number", "aria-label": "page" });
-    this.number.addEventListener("change", () => {
+    const go = () => {
       const page = Math.max(1, parseInt(this.number.value.replace(/\D/g, ""), 10) || 1);
       this.change({ offset: (page - 1) * this.state.limit });
-    });
+    };
+    this.number.addEventListener("change", go);
+    this.number.addEventListener("keydown", (event) => event.key === "Enter" && go()); // see Form
     this.of = h("span", {});
     const limit = h("select", { "aria-label": "rows a page", onchange: () => this.change({ limit: Number(limit.value), offset: 0 }) });
     limit.append(...LIMITS.map((n) => h("option", { value: n }, `${n} rows`)));
@@ -148,6 +104,8 @@ class Explorer {
   want(fresh) {
     if (this.ended) return;
     this.seq += 1;
+    if (!fresh) this.since = this.seq;
+    this.unanswered = true;
     this.model.send({ do: "want", view: this.id, seq: this.seq, fresh, map: this.map, ...this.state });
   }
 
@@ -217,14 +175,16 @@ class Explorer {
       this.waiting.delete(message.id);
       return;
     }
-    if (message.view !== this.id || message.seq !== this.seq) return; // another view's, or asked for before the last change
+    if (message.view !== this.id || message.seq < this.since) return; // another view's, or of another page
+    if (message.seq === this.seq) this.unanswered = false;
     if (message.say === "ended") {
       this.ended = true;
       this.drawPulse();
       this.tell(message.message, true);
     } else if (message.say === "page") {
       this.show(message);
-      if (this.running) this.want(true);
+      // while a cell keeps requests waiting, pages come unasked; one request in the queue is enough
+      if (this.running && !this.unanswered) this.want(true);
     }
   }
 
@@ -270,7 +230,11 @@ class Explorer {
     this.search.setAttribute("aria-invalid", Boolean(page.error));
     if (JSON.stringify(before?.head) !== JSON.stringify(page.head)) this.drawHead();
     const listed = page.columns.length > 0;
-    for (const part of [this.grid.element, this.pager, this.search]) part.hidden = !listed;
+    const { search, refresh } = page.head.can;
+    for (const part of [this.pager, this.search]) part.hidden = !search;
+    for (const part of [this.pause, this.pulse]) part.hidden = !refresh;
+    this.grid.element.hidden = !listed;
+    this.none.hidden = !listed;
     this.drawRate();
     this.drawPager();
     this.drawPulse();
@@ -372,13 +336,13 @@ class Explorer {
     const pages = Math.max(1, Math.ceil(matched / this.state.limit));
     const page = Math.floor(offset / this.state.limit) + 1;
     if (document.activeElement !== this.number) this.number.value = page;
-    this.number.style.width = `${Math.max(3, String(pages).length + 2)}ch`;
+    this.number.style.width = `${Math.max(4, String(pages).length + 3)}ch`;
     this.of.textContent = `of ${pages.toLocaleString("en")}`;
     this.turns.forEach((button, i) => (button.disabled = i < 2 ? page === 1 : page === pages));
     this.pager.classList.toggle("bx-one", pages === 1);
     this.range = matched === total ? "" : `${matched.toLocaleString("en")} of ${total.toLocaleString("en")} found · `;
-    this.grid.element.classList.toggle("bx-empty", !rows.length);
-    this.grid.element.dataset.empty = total ? "nothing found" : "no entries yet";
+    this.none.hidden = rows.length > 0;
+    this.none.textContent = total ? "nothing found" : this.page.head.empty;
   }
 
   drawPulse() {
