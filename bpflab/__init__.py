@@ -31,7 +31,7 @@ from .lab import Lab
 # name -> module that has it
 _LAZY = {
     "check": "exercise",
-    "doctor": "doctor",
+    "doctor": "diagnosis",
     "explore": "widgets",
     "histogram": "plots",
     "progress": "exercise",

@@ -225,9 +225,9 @@ def start(argv):
 def _before_setup(name, options):
     """The two commands that are of use while there is no `.venv`, or an old one."""
     if name == "doctor":
-        from bpflab import doctor
+        from bpflab import diagnosis
 
-        return doctor.report(TREE, as_json=options.json, lab=False)
+        return diagnosis.report(TREE, as_json=options.json, lab=False)
     if name == "clean" and options.all:
         return _remove_all()
     return _say("not set up yet, or the lock file has changed; run ./lab up --setup-only first")
@@ -290,9 +290,9 @@ def _test(_, others):
 
 
 def _doctor(options, _):
-    from bpflab import doctor
+    from bpflab import diagnosis
 
-    return doctor.report(TREE, as_json=options.json)
+    return diagnosis.report(TREE, as_json=options.json)
 
 
 def _run(options, _):

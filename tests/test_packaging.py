@@ -82,6 +82,9 @@ def test_public_names_are_sorted_and_there():
     assert bpflab.__all__ == sorted(bpflab.__all__)
     for name in bpflab.__all__:
         assert getattr(bpflab, name) is not None
+    # a submodule takes the place of a public name of the same spelling as soon as it is imported
+    modules = {path.stem for path in (TREE / "bpflab").iterdir()}
+    assert modules & set(bpflab.__all__) == set()
 
 
 def test_package_data_covers_every_file_that_is_not_python():

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SET_UP = "./lab up --setup-only installs it"
+ANOTHER_KERNEL = "this kernel cannot; another lab machine may: see BPFLAB_MACHINE in ./lab --help"
+REMEDIES = {"setting": "whoever runs this computer decided so; the workbook works without"}
 DEBIAN_PYTHON = "/usr/bin/python3"
 EM_BPF = 247  # e_machine of a BPF object (include/uapi/linux/elf-em.h)
 
@@ -58,6 +60,8 @@ class Finding(NamedTuple):
         What to do; empty when it works.
     needed : bool
         Nothing works without it.
+    kind : str
+        "computer", or what `Lab.features` calls it ("attach", "map type", ...).
     """
 
     name: str
@@ -65,6 +69,7 @@ class Finding(NamedTuple):
     found: str
     remedy: str = ""
     needed: bool = False
+    kind: str = "computer"
 
 
 def examine(tree: Path, lab: bool = True) -> list[Finding]:
@@ -225,9 +230,9 @@ def _lab() -> list[Finding]:
         with Lab(quiet=True) as lab:
             findings = [Finding("lab", True, f"a program was loaded on {lab.machine}, Linux {lab.release}", needed=True)]
             for row in lab.features().itertuples():
-                remedy = "" if row.available else "a lab machine with another kernel may have it: see BPFLAB_MACHINE"
-                found = row.how if row.available else f"{row.how}: {row.reason}"
-                findings.append(Finding(f"{row.kind} {row.feature}", bool(row.available), found, remedy))
+                found, remedy = (row.how, "") if row.available else (row.reason, REMEDIES.get(row.kind, ANOTHER_KERNEL))
+                name = f"{row.kind} {row.feature.removeprefix('map ')}"
+                findings.append(Finding(name, bool(row.available), found, remedy, kind=row.kind))
             return findings
     except LabError as error:
         what, _, remedy = str(error).partition("; ")
@@ -240,7 +245,7 @@ def doctor() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns `name`, `ok` (bool), `found`, `remedy`, `needed` (bool); one row for each thing that was tried.
+        Columns `name`, `ok` (bool), `found`, `remedy`, `needed` (bool), `kind`; one row for each thing that was tried.
     """
     import pandas as pd
 
@@ -258,7 +263,15 @@ def report(tree: Path, as_json: bool = False, lab: bool = True) -> int:
 
 
 def _table(findings: list[Finding]) -> str:
-    wide = max(len(finding.name) for finding in findings)
+    """The computer line by line; of the kernel's features one line for all of a kind that work, and each that does not."""
+    shown = [finding for finding in findings if finding.kind == "computer"]
+    for kind in dict.fromkeys(finding.kind for finding in findings if finding.kind != "computer"):
+        those = [finding for finding in findings if finding.kind == kind]
+        work = [finding.name.removeprefix(f"{kind} ") for finding in those if finding.ok]
+        if work:
+            shown.append(Finding(kind, True, f"{len(work)} of {len(those)}: {', '.join(work)}"))
+        shown += sorted((finding for finding in those if not finding.ok), key=lambda finding: finding.remedy)
+    wide = max(len(finding.name) for finding in shown)
     indent = " " * (wide + 6)
     wrap = textwrap.TextWrapper(
         width=max(shutil.get_terminal_size((100, 24)).columns - 1, wide + 46),
@@ -266,18 +279,21 @@ def _table(findings: list[Finding]) -> str:
         break_long_words=False,
     )
     lines = []
-    for finding in findings:
+    for finding, after in zip(shown, [*shown[1:], None]):
         head = f"{'ok' if finding.ok else 'no'}  {finding.name:{wide}}  "
         wrap.initial_indent, wrap.subsequent_indent = head, indent
         lines += wrap.wrap(finding.found) or [head.rstrip()]
-        if finding.remedy:
+        # several gaps with one remedy: once is enough
+        if finding.remedy and (after is None or after.remedy != finding.remedy):
             wrap.initial_indent, wrap.subsequent_indent = f"{indent}-> ", f"{indent}   "
             lines += wrap.wrap(finding.remedy)
+    return "\n".join([*lines, "", _verdict(findings)])
+
+
+def _verdict(findings: list[Finding]) -> str:
     gaps = [finding for finding in findings if not finding.ok]
     if stopping := [finding.name for finding in gaps if finding.needed]:
-        lines += ["", f"Nothing works without: {', '.join(stopping)}."]
-    elif gaps:
-        lines += ["", f"The workbook works here; {len(gaps)} of {len(findings)} lines say what this computer cannot do."]
-    else:
-        lines += ["", "The workbook works here, all of it."]
-    return "\n".join(lines)
+        return f"Nothing works without: {', '.join(stopping)}."
+    if gaps:
+        return f"The workbook works here; of {len(findings)} things that were tried, {len(gaps)} this computer cannot do."
+    return f"The workbook works here, and all {len(findings)} things that were tried do."
