@@ -19,7 +19,7 @@ import pytest
 
 from bpflab.errors import NotSupportedError
 
-# machine -> does it promise whatever a test needs? A machine that is not listed has no tests yet.
+# machine -> does it promise whatever a test needs? What is not listed has no tests yet.
 MACHINES = {"local": False}
 NOWHERE = "no lab"
 
@@ -27,7 +27,12 @@ NOWHERE = "no lab"
 def machines() -> list[str]:
     """The machines of this run: those of BPFLAB_TEST_MACHINES (names with commas between), or all."""
     named = os.environ.get("BPFLAB_TEST_MACHINES", "")
-    return named.split(",") if named else list(MACHINES)
+    wanted = named.split(",") if named else list(MACHINES)
+    if unknown := set(wanted) - set(MACHINES):
+        raise pytest.UsageError(
+            f"BPFLAB_TEST_MACHINES: no tests for {', '.join(unknown)}; there are {', '.join(MACHINES)}"
+        )
+    return wanted
 
 
 def _machine(item) -> str:

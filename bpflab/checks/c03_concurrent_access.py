@@ -74,9 +74,6 @@ def _two_cpus(lab):
     listed = lab.sh(["/usr/bin/python3", "-S", "-c", "import os; print(*os.sched_getaffinity(0))"]).stdout.split()
     if len(listed) < 2:
         raise errors.NotSupportedError(
-            "concurrent access",
-            f"{lab.machine}, Linux {lab.kernel}",
-            "it has one CPU",
-            remedy="take a machine with two",
+            "concurrent access", lab.where, "it has one CPU", remedy="take a machine with two"
         )
     return listed[:2]

@@ -32,17 +32,17 @@ def check(lab, answer):
     senders += [random_address() for _ in range(20)]
     random.shuffle(senders)
     receivers = random.choices(senders, k=len(senders))
-    got = [run(obj, udp(s, r)) for s, r in zip(senders, receivers)]
+    got = [_run(obj, udp(s, r)) for s, r in zip(senders, receivers)]
     want = [_longest(verdicts, s) for s in senders]
     if got != want:
         raise _diagnose(verdicts, senders, receivers, got, want)
 
     dropped = [s for s in senders if _longest(verdicts, s) == XDP_DROP]
-    if any(run(obj, not_ip(s)) != XDP_PASS for s in dropped):
+    if any(_run(obj, not_ip(s)) != XDP_PASS for s in dropped):
         raise Hint("a frame that is not IPv4 was dropped: read eth->h_proto before you read an address")
 
 
-def run(obj, frame):
+def _run(obj, frame):
     return obj.programs["firewall"].test_run(frame).retval
 
 
