@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import warnings
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from . import bcc_types, kinds
 from .bcc_program import BccProgram
 from .btf import MapDef
 from .compiler import tidy
-from .errors import CompileError, LabError, NotSupportedError
+from .errors import BpfError, CompileError, LabError, NotSupportedError
 from .machines import AgentError
 from .map import Map
 from .object import Object
@@ -104,6 +106,10 @@ def _refused(lab: Lab, error: AgentError, name: str) -> Exception:
             reason,
             remedy="install them: apt install linux-headers-amd64, or linux-headers-$(uname -r)",
         )
+    refused = re.search(r"could not open bpf map: (\S+), error: (.*)", str(error))
+    if refused:
+        number = next((n for n in errno.errorcode if os.strerror(n) == refused[2].strip()), 0)
+        return BpfError(f"map '{refused[1]}' of '{name}' was refused; check its key, value and size against its type", number)
     if kind == "Compile":
         return CompileError(_readable(str(error)), f"'{name}'")
     if kind == "NoUsdt":

@@ -11,30 +11,12 @@ from .serve import Refused
 from .syscalls import PROG_ATTACH, Attr, bpf, libc
 from .tiny import Failed, counts, errno_words, feature, returns, step
 
-(
-    SOCKET_FILTER,
-    SCHED_CLS,
-    SCHED_ACT,
-    XDP,
-    CGROUP_SKB,
-    CGROUP_SOCK,
-    LWT_IN,
-    LWT_OUT,
-    LWT_XMIT,
-    SOCK_OPS,
-    SK_SKB,
-    CGROUP_DEVICE,
-    SK_MSG,
-) = (*(1, 3, 4, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16),)
-CGROUP_SOCK_ADDR, LWT_SEG6LOCAL, LIRC_MODE2, SK_REUSEPORT, FLOW_DISSECTOR, CGROUP_SYSCTL, CGROUP_SOCKOPT = (
-    18,
-    19,
-    20,
-    21,
-    22,
-    23,
-    25,
-)
+# enum bpf_prog_type
+SOCKET_FILTER, SCHED_CLS, SCHED_ACT, XDP = 1, 3, 4, 6
+LWT_IN, LWT_OUT, LWT_XMIT, LWT_SEG6LOCAL, LIRC_MODE2 = 10, 11, 12, 19, 20
+CGROUP_SKB, CGROUP_SOCK, SOCK_OPS, CGROUP_DEVICE = 8, 9, 13, 15
+CGROUP_SOCK_ADDR, CGROUP_SYSCTL, CGROUP_SOCKOPT = 18, 23, 25
+SK_SKB, SK_MSG, SK_REUSEPORT, FLOW_DISSECTOR = 14, 16, 21, 22
 SK_LOOKUP, NETFILTER = 30, 32
 XDP_GENERIC, XDP_NATIVE = 2, 4  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
 KIND = "attach"
@@ -256,7 +238,7 @@ def seccomp(t):
 def _cgroup():
     """A cgroup without members, for a moment."""
     path = f"{ownership.cgroup2()}/{ownership.lab}-try-{os.urandom(4).hex()}"
-    ownership.on_end("rmdir", path)
+    number = ownership.on_end("rmdir", path)
     with step(f"mkdir {path}"):
         os.mkdir(path)
     try:
@@ -267,6 +249,7 @@ def _cgroup():
             os.close(fd)
     finally:
         os.rmdir(path)
+        ownership.settled(number)
 
 
 def _on_cgroup(name, kind, attach, where, code=None):
