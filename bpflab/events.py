@@ -162,7 +162,7 @@ class Events:
         parts = []
         for reply in found or ():
             data = reply.get("data")
-            buffer = data if data is not None else memoryview(memory)[: reply["bytes"]]
+            buffer = data if data is not None else memory[: reply["bytes"]]
             parts += self._perf_records(reply["cpu"], buffer) if self._perf else self._ring_records(reply, buffer)
         return parts
 

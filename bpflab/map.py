@@ -208,9 +208,8 @@ class Map:
         if "keys" in reply:
             keys, values = memoryview(reply["keys"]), memoryview(reply["values"])
         else:
-            view = memoryview(memory)
-            keys = view[: count * self.key_size]
-            values = view[reply["values_at"] : reply["values_at"] + count * self._codec.copied]
+            keys = memory[: count * self.key_size]
+            values = memory[reply["values_at"] : reply["values_at"] + count * self._codec.copied]
         return keys, values, count, reply["batch"]
 
     def to_numpy(self, remove: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -30,9 +30,13 @@ class Area:
 
 
 @contextlib.contextmanager
-def open_target(path, size):
-    """Memory of `size` bytes, shared through `path` where that can be opened."""
+def open_target(path, size, full=False):
+    """Memory of `size` bytes, shared through `path` where that can be opened.
+
+    `full` tells that all of it will be written: then its pages are had in one go, not by a fault each.
+    """
     size = max(size, 1)
+    populate = mmap.MAP_POPULATE if full else 0
     memory, shared = None, False
     if path:
         try:
@@ -42,7 +46,7 @@ def open_target(path, size):
         else:
             try:
                 if os.fstat(fd).st_size >= size:
-                    memory, shared = mmap.mmap(fd, size), True
+                    memory, shared = mmap.mmap(fd, size, mmap.MAP_SHARED | populate), True
             finally:
                 os.close(fd)
     area = Area(memory or mmap.mmap(-1, size), shared)

@@ -10,7 +10,6 @@ recorded in /run/bpflab, and undone at the end, or by a watcher after kill -9.
 import contextlib
 import ctypes
 import itertools
-import json
 import marshal
 import os
 import signal
@@ -173,6 +172,8 @@ def settled(number):
 
 def _write(line):
     global _record
+    import json
+
     with _lock:
         if _record is None:
             os.makedirs(RECORDS, mode=0o755, exist_ok=True)

@@ -51,12 +51,21 @@ class Ring:
         if length < DISCARD:
             stride = (length + 8 + 7) & ~7
             count, odd = divmod(total, stride)
-            # one strided copy of every header, compared as bytes: no Python per event
-            if not odd:
-                heads = self.words[at // 4 : (at + total) // 4 : stride // 4].tobytes()
-                if heads == struct.pack("I", length) * count:
-                    return total, length, None, 0
+            if not odd and self._all_heads_are(at, total, stride, count, length):
+                return total, length, None, 0
         return self._walk(at, total)
+
+    def _all_heads_are(self, at, total, stride, count, length):
+        """Whether every header says this length and nothing else.
+
+        Byte by byte with a step, which CPython does ten times faster than a strided memoryview of words, and in no
+        case with Python code for each event.
+        """
+        start = mmap.PAGESIZE + at
+        return all(
+            self._producer[start + i : start + total : stride] == bytes([value]) * count
+            for i, value in enumerate(struct.pack("I", length))
+        )
 
     def _walk(self, at, total):
         places, position, discarded = array.array("I"), 0, 0
@@ -82,7 +91,7 @@ class Ring:
         if total <= bulk.SMALL:
             reply["data"] = bytes(self.data[at : at + total])
         else:
-            with bulk.open_target(target, total) as area:
+            with bulk.open_target(target, total, full=True) as area:
                 memoryview(area.memory)[:total] = self.data[at : at + total]
                 if area.view is not None:
                     reply["data"] = bytes(area.view[:total])

@@ -10,7 +10,6 @@ import importlib
 import os
 import queue
 import threading
-import traceback
 
 
 class Refused(Exception):
@@ -35,6 +34,8 @@ def _describe(error):
         return error.payload
     if isinstance(error, OSError):
         return {"type": "OSError", "errno": error.errno or 0, "message": error.strerror or str(error)}
+    import traceback  # dear to import, and no part of a start that goes well
+
     return {"type": type(error).__name__, "errno": 0, "message": str(error), "traceback": traceback.format_exc()}
 
 

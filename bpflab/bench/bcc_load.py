@@ -1,7 +1,9 @@
 """The program of start.py as BCC has it: compiled and attached. Prints seconds."""
 
+import sys
 import time
 
+sys.path.append("/usr/lib/python3/dist-packages")  # last: only BCC comes from there
 from bcc import BPF
 
 TEXT = """

@@ -9,7 +9,9 @@ import struct
 import sys
 import time
 
+sys.path.append("/usr/lib/python3/dist-packages")  # last: only BCC comes from there
 from bcc import BPF
+from pandas import DataFrame
 
 wanted = int(sys.argv[1])
 TEXT = """
@@ -43,11 +45,6 @@ def take(ctx, data, size):
     e = b["events"].event(data)
     rows.append((e.time_ns, e.pid, e.cpu, e.bytes))
 
-
-try:
-    from pandas import DataFrame
-except ImportError:
-    DataFrame = list  # errs in BCC's favour, see bcc_map.py
 
 b["events"].open_ring_buffer(take)
 start = time.perf_counter()

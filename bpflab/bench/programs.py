@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 
 from ..compiler import cache_folder
@@ -30,8 +31,11 @@ def seconds(lab: Lab, command: list[str]) -> list[float]:
 
 
 def bcc_script(lab: Lab, name: str, *arguments: str) -> list[float]:
-    """As `seconds`, for a Python script of this folder under Debian's Python, which has BCC."""
-    words = ["/usr/bin/python3", "-W", "ignore", str(HERE / name), *arguments]
+    """As `seconds`, for a Python script of this folder that uses Debian's BCC.
+
+    It runs under the notebook's Python, so that both sides have the same pandas.
+    """
+    words = [sys.executable, "-W", "ignore", str(HERE / name), *arguments]
     headers = lab.ask("bcc.headers")
     if not headers["own"]:  # BCC looks for headers of the running kernel; these figures need no field of a struct
         words = ["unshare", "-m", "sh", "-c", _PRETEND, headers["path"], headers["running"], *words]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import mmap
 import os
 import threading
 from concurrent.futures import Future
 
 from ..errors import BpfError, LabError, MachineLost, UnknownNameError
 from . import gateway
+from .shared import Buffers
 
 SMALL = 1 << 16  # bytes below which a mapping costs more than sending (bpflab/agent/bulk.py has the same)
 _END = object()
@@ -50,6 +50,7 @@ class Connection:
         self._lock = threading.Lock()
         self._lost: str | None = None
         self._owner = os.getpid()
+        self._buffers = Buffers()
         try:
             self._group, self._channel = gateway.open_agent(spec)
             self.about = self._hello()
@@ -137,19 +138,13 @@ class Connection:
 
         Returns
         -------
-        answer, mmap.mmap or None
+        answer, memoryview or None
             None when the data came with the answer.
         """
         if size <= SMALL or self.machine != "local":
             return self.ask(name, *(None if a is ... else a for a in arguments)), None
-        fd = os.memfd_create("bpflab", os.MFD_CLOEXEC)
-        try:
-            os.truncate(fd, size)
-            path = f"/proc/{os.getpid()}/fd/{fd}"
-            answer = self.ask(name, *(path if a is ... else a for a in arguments))
-            return answer, mmap.mmap(fd, size)
-        finally:
-            os.close(fd)
+        path, memory = self._buffers.take(size)
+        return self.ask(name, *(path if a is ... else a for a in arguments)), memory
 
     def close(self) -> None:
         """End the agent and wait until it has undone everything."""
@@ -162,6 +157,7 @@ class Connection:
         except OSError:
             pass
         self._group.terminate(timeout=5)
+        self._buffers.close()
 
     def __enter__(self):
         return self

@@ -6,12 +6,15 @@ are of one version, source text otherwise.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib.util
 import marshal
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import execnet
+
+from ..compiler import cache_folder, write_whole
 
 PACKAGE = "bpflab_agent"
 _FOLDER = Path(__file__).parent.parent / "agent"
@@ -41,15 +44,31 @@ bpflab_agent.serve.serve(channel, hello, "bpflab_agent")
 """
 
 
-def _parts(same: bool) -> dict[str, bytes]:
-    parts = {}
-    for path in sorted(_FOLDER.glob("*.py")):
-        name = PACKAGE if path.stem == "__init__" else f"{PACKAGE}.{path.stem}"
-        if same:  # get_code reads and keeps __pycache__, so nothing is compiled twice
-            parts[name] = marshal.dumps(SourceFileLoader(name, str(path)).get_code(name))
-        else:
-            parts[name] = path.read_bytes()
+def _sources() -> dict[str, Path]:
+    files = sorted(_FOLDER.glob("*.py"))
+    return {PACKAGE if path.stem == "__init__" else f"{PACKAGE}.{path.stem}": path for path in files}
+
+
+def _compiled() -> dict[str, bytes]:
+    """The agent's modules as code, from one file of the cache: at every start of a lab the milliseconds count."""
+    sources = _sources()
+    stats = [(str(path), stat.st_size, stat.st_mtime_ns) for path in sources.values() for stat in [path.stat()]]
+    identity = repr((importlib.util.MAGIC_NUMBER, stats)).encode()
+    cached = cache_folder() / f"agent-{hashlib.sha256(identity).hexdigest()[:32]}"
+    try:
+        return marshal.loads(cached.read_bytes())
+    except (OSError, ValueError, EOFError, TypeError):
+        pass  # not there, or damaged: make it anew
+    parts = {name: marshal.dumps(compile(path.read_bytes(), str(path), "exec")) for name, path in sources.items()}
+    with contextlib.suppress(OSError):
+        for old in cached.parent.glob("agent-*"):
+            old.unlink()
+        write_whole(cached, marshal.dumps(parts))
     return parts
+
+
+def _parts(same: bool) -> dict[str, bytes]:
+    return _compiled() if same else {name: path.read_bytes() for name, path in _sources().items()}
 
 
 def open_agent(spec: str, hello: str = ""):
