@@ -1,4 +1,4 @@
-"""The kernel's numbers and names: map types, program types, attach types (include/uapi/linux/bpf.h).
+"""The kernel's numbers and names: map types, program types, attach types (include/uapi/linux/bpf.h), perf events.
 
 They are ABI: the list only grows at its end. A number beyond it is shown as
 `type 99`, never refused.
@@ -50,6 +50,23 @@ FD_VALUE_MAPS = {
 }
 # the kernel object that owns the value is named by a descriptor of it
 FD_KEY_MAPS = {"sk_storage", "inode_storage", "task_storage", "cgrp_storage"}
+
+# enum perf_hw_id, enum perf_sw_ids of include/uapi/linux/perf_event.h
+PERF_EVENTS = {
+    "cpu-cycles": (0, 0),
+    "instructions": (0, 1),
+    "cache-references": (0, 2),
+    "cache-misses": (0, 3),
+    "branch-instructions": (0, 4),
+    "branch-misses": (0, 5),
+    "cpu-clock": (1, 0),
+    "task-clock": (1, 1),
+    "page-faults": (1, 2),
+    "context-switches": (1, 3),
+    "cpu-migrations": (1, 4),
+    "minor-faults": (1, 5),
+    "major-faults": (1, 6),
+}
 
 BPF_F_NO_PREALLOC = 1
 UPDATE_FLAGS = {"any": 0, "noexist": 1, "exist": 2, "lock": 4}

@@ -97,6 +97,8 @@ class Object:
         for program in self.programs.values():
             program._close_links()
         for one in self.maps.values():
+            for link in one._links:
+                link.detach()
             one._close_rings()
             one.closed = True
         if self._lab.alive:

@@ -14,22 +14,6 @@ if TYPE_CHECKING:
     from .lab import Lab
     from .map import Map
 
-# enum perf_hw_id, enum perf_sw_ids of include/uapi/linux/perf_event.h
-PERF_EVENTS = {
-    "cpu-cycles": (0, 0),
-    "instructions": (0, 1),
-    "cache-references": (0, 2),
-    "cache-misses": (0, 3),
-    "branch-instructions": (0, 4),
-    "branch-misses": (0, 5),
-    "cpu-clock": (1, 0),
-    "task-clock": (1, 1),
-    "page-faults": (1, 2),
-    "context-switches": (1, 3),
-    "cpu-migrations": (1, 4),
-    "minor-faults": (1, 5),
-    "major-faults": (1, 6),
-}
 XDP_MODES = {None: 0, "generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}  # XDP_FLAGS_*, linux/if_link.h
 _ATTACH = {name: number for number, name in enumerate(kinds.ATTACH_TYPES)}
 
@@ -114,6 +98,7 @@ class Program:
             errno.ENOENT: "nothing has that name; look for it with lab.sh",
             errno.EBUSY: "something is attached there already; detach it first",
             errno.EINVAL: f"its type '{self.type}', as SEC(\"{self.section}\") made it, does not fit this place",
+            errno.EBADF: "the path is neither a control group nor a network namespace",
             errno.EEXIST: "it is attached there already",
             errno.EPERM: "the kernel does not allow it",
         }.get(number, "")
@@ -218,13 +203,13 @@ class Program:
         pid : int, optional
             Only this process, on any CPU; else every process on `cpus` (all of them).
         """
-        if event not in PERF_EVENTS:
-            raise UnknownNameError("perf event", event, PERF_EVENTS)
+        if event not in kinds.PERF_EVENTS:
+            raise UnknownNameError("perf event", event, kinds.PERF_EVENTS)
         if frequency < 0 or period < 0 or (frequency and period):
             raise ValueError("give frequency (samples a second) or period (events per sample), a positive number")
         if not period:
             frequency = frequency or 99
-        kind, config = PERF_EVENTS[event]
+        kind, config = kinds.PERF_EVENTS[event]
         where = [-1] if pid is not None else list(cpus) if cpus is not None else list(range(self._lab.online))
         arguments = (self._handle, self.name, kind, config, frequency, period, -1 if pid is None else pid, where)
         return self._attach(f"perf event {event}", f"perf event {event}", "links.perf_event", *arguments)
@@ -269,8 +254,14 @@ class Program:
         attach_type : str, optional
             Where SEC() does not say: SEC("cgroup/skb") goes to "cgroup_inet_egress" or "cgroup_inet_ingress".
         """
+        getattr(cgroup, "fd", None)  # raises when the group was removed
+        if not attach_type and self.section == "cgroup/skb":
+            raise TypeError(
+                f"program '{self.name}' is SEC(\"cgroup/skb\"), which does not say the direction: "
+                'attach_cgroup(cgroup, "cgroup_inet_egress") or "cgroup_inet_ingress"'
+            )
         path = getattr(cgroup, "path", cgroup)
-        kind = _ATTACH[(attach_type or self.attach_type).lower()]
+        kind = kinds.number_of(kinds.ATTACH_TYPES, attach_type or self.attach_type, "attach type")
         target = f"{kinds.ATTACH_TYPES[kind]} of {path}"
         return self._attach(target, kinds.ATTACH_TYPES[kind], "links.create_path", self._fd, path, kind)
 
@@ -307,7 +298,9 @@ class Program:
         return self._attach(f"{sock!r}", "sk_reuseport", "links.socket_option", self._fd, sock.fd, 52, 68)
 
     def attach_sockmap(self, map: Map) -> Link:
-        """A sock map or sock hash (sk_skb, sk_msg): every socket that is in it."""
+        """A sock map or sock hash (sk_skb, sk_msg): every socket that is put into it from now on, until it is taken out."""
+        if map.type not in ("sockmap", "sockhash"):
+            raise TypeError(f"program '{self.name}' attaches to a sock map or sock hash, not to {map!r}")
         kind = _ATTACH[self.attach_type]
         return self._attach(f"map '{map.name}'", self.attach_type, "links.raw_attach", self._fd, map.fd, kind)
 
