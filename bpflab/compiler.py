@@ -10,8 +10,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .errors import CompileError, LabError
+from .errors import CompileError, LabError, NotSupportedError
+
+if TYPE_CHECKING:
+    from .lab import Lab
 
 
 class CSource(str):
@@ -76,6 +80,22 @@ def clang() -> str | None:
 def _identity(path: str) -> str:
     stat = os.stat(os.path.realpath(path))
     return f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def vmlinux_folder(lab: Lab) -> Path:
+    """The folder of a lab machine's vmlinux.h; see `Lab.vmlinux`."""
+    identity = lab.ask("machine.vmlinux_identity")
+    if identity is None:
+        raise NotSupportedError("BTF", lab.where, "there is no /sys/kernel/btf/vmlinux")
+    header = cache_folder() / "vmlinux" / identity / "vmlinux.h"
+    if not header.exists():
+        data = lab.call("vmlinux.h cannot be made; install bpftool", "machine.vmlinux_h")
+        try:
+            header.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(header, data)
+        except OSError as error:
+            raise LabError(f"{header} cannot be written: {error.strerror.lower()}; make room, or set XDG_CACHE_HOME") from None
+    return header.parent
 
 
 _TARGET_ARCH = {"x86_64": "x86", "aarch64": "arm64", "riscv64": "riscv", "s390x": "s390", "ppc64le": "powerpc"}

@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import compiler, kinds, machines
+from . import compiler, machines
 from .errors import LabError, NotSupportedError, UnknownNameError
 from .machines import AgentError
 
@@ -179,19 +179,7 @@ class Lab:
         NotSupportedError
             The kernel has no BTF.
         """
-        identity = self.ask("machine.vmlinux_identity")
-        if identity is None:
-            raise NotSupportedError("BTF", self.where, "there is no /sys/kernel/btf/vmlinux")
-        folder = compiler.cache_folder() / "vmlinux" / identity
-        header = folder / "vmlinux.h"
-        if not header.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            data = self.call("vmlinux.h cannot be made; install bpftool", "machine.vmlinux_h")
-            try:
-                compiler.write_whole(header, data)
-            except OSError as error:
-                raise LabError(f"{header} cannot be written: {error.strerror.lower()}; make room, or set XDG_CACHE_HOME") from None
-        return folder
+        return compiler.vmlinux_folder(self)
 
     def create_map(
         self,
@@ -224,9 +212,9 @@ class Lab:
         BpfError
             The kernel refused; the text says what it was asked.
         """
-        from . import map_create
+        from . import map_open
 
-        return map_create.create(self, type, key, value, max_entries, name=name, flags=flags, inner=inner)
+        return map_open.create(self, type, key, value, max_entries, name=name, flags=flags, inner=inner)
 
     def bcc(self, text: str, **options) -> Object:
         """Compile with BCC on the lab machine and load; see `bpflab.bcc.load`."""
@@ -257,8 +245,10 @@ class Lab:
         BpfError
             Nothing is pinned there, or no map.
         """
+        from . import map_open
+
         path = self.pin_path(path)
-        return self._described(self.call(f"no map can be opened at {path}", "maps.pinned", path))
+        return map_open.described(self, self.call(f"no map can be opened at {path}", "maps.pinned", path))
 
     def unpin(self, path: str) -> None:
         path = self.pin_path(path)
@@ -266,20 +256,9 @@ class Lab:
 
     def map_by_id(self, number: int) -> Map:
         """Open any map of the machine by the kernel's id (as `bpftool map list` shows)."""
-        return self._described(self.call(f"there is no map with id {number}", "maps.by_id", number))
+        from . import map_open
 
-    def _described(self, about: dict) -> Map:
-        from .btf import Btf
-        from .map import Map
-
-        key = value = None
-        if about["btf_id"]:
-            btf = Btf(self.call("its BTF cannot be read", "maps.btf", about["btf_id"]))
-            kind = kinds.name_of(kinds.MAP_TYPES, about["type"])
-            key = btf.type(about["btf_key_type_id"]) if about["btf_key_type_id"] else None
-            if about["btf_value_type_id"] and kind not in kinds.FD_VALUE_MAPS:
-                value = btf.type(about["btf_value_type_id"])
-        return Map(self, about, key, value)
+        return map_open.described(self, self.call(f"there is no map with id {number}", "maps.by_id", number))
 
     # -- commands
 

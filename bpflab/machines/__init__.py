@@ -24,7 +24,9 @@ class AgentError(Exception):
 
     def blame(self, what: str) -> BpfError:
         """This error as one that says what could not be done."""
-        return BpfError(f"{what} ({self})", self.payload["errno"])
+        number = self.payload["errno"]
+        plain = number and str(self) == os.strerror(number)  # BpfError says that by itself
+        return BpfError(what if plain else f"{what} ({self})", number)
 
 
 class Connection:

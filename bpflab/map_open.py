@@ -1,4 +1,4 @@
-"""Maps created without a program (BPF_MAP_CREATE)."""
+"""Maps that no object of ours brings: created from Python, pinned, or known by their id."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from . import kinds
-from .btf import Type, build, ctype
+from .btf import Btf, Type, build, ctype
 from .errors import BpfError, NotSupportedError
 from .machines import AgentError
 from .map import Map
@@ -75,3 +75,15 @@ _HINTS = {
     "percpu_array": "an array's key is u32",
     "lpm_trie": "its key is a u32 prefix length and the data behind it",
 }
+
+
+def described(lab: Lab, about: dict) -> Map:
+    """A map that the agent has opened, with the types that the kernel keeps for it."""
+    key = value = None
+    if about["btf_id"]:
+        btf = Btf(lab.call("its BTF cannot be read", "maps.btf", about["btf_id"]))
+        kind = kinds.name_of(kinds.MAP_TYPES, about["type"])
+        key = btf.type(about["btf_key_type_id"]) if about["btf_key_type_id"] else None
+        if about["btf_value_type_id"] and kind not in kinds.FD_VALUE_MAPS:
+            value = btf.type(about["btf_value_type_id"])
+    return Map(lab, about, key, value)
