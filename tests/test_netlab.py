@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-import time
 
 import pytest
+from waiting import until
 
 import bpflab as bl
 from bpflab import netlab
@@ -188,16 +188,13 @@ def test_gone_with_the_agent(lab, fresh_lab):
     A program that only a filter on such an interface holds tells when that has happened.
     """
     net = fresh_lab.netlab("a", "b")
-    number = fresh_lab.load(COUNT).programs["held"]
-    number.attach_tc(net["a"].dev)
+    program = fresh_lab.load(COUNT).programs["held"]
+    program.attach_tc(net["a"].dev)
     pid = fresh_lab._connection.about["pid"]
     assert lab.sh(f"cat /proc/{pid}/task/*/children").stdout.split() == []
-    assert lab.sh(f"bpftool prog show id {number.id}").stdout
+    assert lab.sh(f"bpftool prog show id {program.id}").stdout
     lab.sh(f"kill -9 {pid}")
-    deadline = time.monotonic() + 10
-    while lab.sh(f"bpftool prog show id {number.id}", check=False).returncode == 0:
-        assert time.monotonic() < deadline, "the interface is still there"
-        time.sleep(0.02)
+    until(lambda: lab.sh(f"bpftool prog show id {program.id}", check=False).returncode, "the interface goes")
     with pytest.raises(bl.MachineLost):
         net["a"].ping("b")
     net.close()
