@@ -33,6 +33,7 @@ class Device(NamedTuple):
     netns : str
         Path of the namespace on the lab machine.
     mac, ip, ip6 : str
+        ip6 is "" on a machine without IPv6.
     """
 
     name: str

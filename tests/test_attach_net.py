@@ -239,8 +239,6 @@ def test_struct_ops(lab, net):
         .name = "labcc",
     };
     """
-    import socket
-
     IPPROTO_TCP, TCP_CONGESTION = 6, 13
     with lab.load(HEAD + text) as obj:
         with obj.maps["labcc"].attach(), net["b"].socket().listen() as server, net["a"].socket() as client:
@@ -252,7 +250,7 @@ def test_struct_ops(lab, net):
                 assert len(accepted.recv_exactly(100_000)) == 100_000
             assert obj.globals["seen"] == 1
         with net["a"].socket() as client, pytest.raises(bl.BpfError) as caught:
-            client.setsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, b"labcc")
+            client.setsockopt(IPPROTO_TCP, TCP_CONGESTION, b"labcc")
         assert caught.value.errno == errno.ENOENT
 
 
@@ -282,8 +280,15 @@ def test_refusals_say_what_to_do(lab, net, wire):
     assert net["a"].ping("r").received == 1
 
 
+def test_the_same_program_twice(lab, net, wire):
+    with lab.load(HEAD + COUNT % ("tc", "__sk_buff"), verdict=TC_ACT_OK) as obj:
+        program = obj.programs["count"]
+        with program.attach_tcx(wire[1]), pytest.raises(bl.BpfError, match="it is attached there already"):
+            program.attach_tcx(wire[1])
+
+
 def test_an_interface_that_is_gone(lab):
-    """A link outlives its interface, and says so; another attempt names what is missing."""
+    """A link outlives its interface and is detached as any other; a new attempt names what is missing."""
     with lab.load(HEAD + COUNT % ("xdp", "xdp_md"), verdict=XDP_PASS) as obj:
         program = obj.programs["count"]
         with lab.netlab("gone", "away") as net:
@@ -296,4 +301,4 @@ def test_an_interface_that_is_gone(lab):
         with pytest.raises(bl.BpfError, match="namespace /run/netns/gone is gone; make it again with lab.netlab"):
             program.attach_xdp(dev)
         with pytest.raises(bl.BpfError, match="namespace /run/netns/gone is gone"):
-            lab.netlab("gone", "other").close() or program.attach_tc(dev)
+            program.attach_tc(dev)

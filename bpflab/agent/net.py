@@ -21,6 +21,7 @@ from .netns import ifindex, in_netns
 from .serve import Refused
 from .syscalls import CLONE_NEWNET, libc, mount, unshare
 
+PREFIX6 = "fd00:0:0:"  # of every IPv6 address given here
 MS_BIND, MNT_DETACH = 4096, 2
 SIOCETHTOOL = 0x8946
 # ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO of include/uapi/linux/ethtool.h, and what they are set to;
@@ -28,6 +29,8 @@ SIOCETHTOOL = 0x8946
 _SETTINGS = ((0x17, 0), (0x1F, 0), (0x24, 0), (0x2C, 1), (0x0A, 0))
 _SYSCTLS = {
     # addresses are usable at once, and nothing speaks that was not asked: captures and counts stay those of the reader
+    "ipv6/conf/all/disable_ipv6": 0,
+    "ipv6/conf/default/disable_ipv6": 0,
     "ipv6/conf/default/accept_dad": 0,
     "ipv6/conf/default/dad_transmits": 0,
     "ipv6/conf/default/router_solicitations": 0,
@@ -56,7 +59,8 @@ def create(names):
             _in_thread(_begin, name, 0 < place < len(names) - 1)
             made.append(name)
         for place in range(len(names)):
-            _ip(names[place], _lines(names, place))
+            lines = _lines(names, place)
+            _ip(names[place], lines if _has_ipv6() else [line for line in lines if PREFIX6 not in line])
         about = [_about(names, place) for place in range(len(names))]
         for host in about:
             in_netns(host["path"], _await_silence, [one["name"] for one in host["interfaces"]])
@@ -64,6 +68,10 @@ def create(names):
     except BaseException:
         close(made)
         raise
+
+
+def _has_ipv6():
+    return os.path.exists("/proc/sys/net/ipv6/conf")
 
 
 def _path(name):
@@ -92,7 +100,7 @@ def _begin(name, forwards):
     open(_path(name), "x").close()
     mount("/proc/thread-self/ns/net", _path(name), None, MS_BIND)
     for key, value in (_SYSCTLS | (_FORWARDING if forwards else {})).items():
-        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+        with contextlib.suppress(FileNotFoundError):  # without IPv6
             with open(f"/proc/sys/net/{key}", "w") as file:
                 file.write(str(value))
 
@@ -102,7 +110,7 @@ def _ends(names, link):
     left, right = names[link], names[link + 1]
     number = link + 1
     return [
-        (f"veth-{other}", f"02:00:00:00:{number:02x}:{end:02x}", f"10.0.{number}.{end}", f"fd00:0:0:{number:x}::{end}")
+        (f"veth-{other}", f"02:00:00:00:{number:02x}:{end:02x}", f"10.0.{number}.{end}", f"{PREFIX6}{number:x}::{end}")
         for end, other in ((1, right), (2, left))
     ]
 
@@ -142,7 +150,7 @@ def _lines(names, place):
         if link in (place - 1, place):
             continue
         end = _ends(names, place - 1)[0] if link < place else _ends(names, place)[1]
-        lines += [f"route add 10.0.{link + 1}.0/24 via {end[2]}", f"route add fd00:0:0:{link + 1:x}::/64 via {end[3]}"]
+        lines += [f"route add 10.0.{link + 1}.0/24 via {end[2]}", f"route add {PREFIX6}{link + 1:x}::/64 via {end[3]}"]
     return lines
 
 
@@ -163,7 +171,8 @@ def _about(names, place):
         for neighbour, name, mac, ip, ip6 in _interfaces(names, place):
             _set_up(name)
             number = ifindex(name)
-            interfaces.append({"name": name, "neighbour": neighbour, "ifindex": number, "mac": mac, "ip": ip, "ip6": ip6})
+            about = {"name": name, "neighbour": neighbour, "ifindex": number, "mac": mac, "ip": ip}
+            interfaces.append(about | {"ip6": ip6 if _has_ipv6() else ""})
         return interfaces
 
     return {"path": _path(names[place]), "interfaces": in_netns(_path(names[place]), run)}
@@ -195,7 +204,7 @@ def _mld_reports(name):
         with open(f"/proc/thread-self/net/dev_snmp6/{name}") as file:
             return int(dict(line.split() for line in file)["Icmp6OutMLDv2Reports"])
     except (OSError, KeyError):
-        return 2  # a kernel without IPv6 sends none
+        return 2  # without IPv6 there are none
 
 
 def close(names):
