@@ -55,7 +55,17 @@ class Descriptor:
 
 
 def pidfd(lab: Lab, process) -> Descriptor:
-    """See `Lab.pidfd`."""
+    """Open a process (pidfd_open(2)).
+
+    Parameters
+    ----------
+    process : Process or int
+
+    Raises
+    ------
+    BpfError
+        No such process runs.
+    """
     pid = getattr(process, "pid", process)
     try:
         return Descriptor(lab, lab.ask("descriptors.pidfd", pid), f"process {pid}")
@@ -64,7 +74,13 @@ def pidfd(lab: Lab, process) -> Descriptor:
 
 
 def open_path(lab: Lab, path: str) -> Descriptor:
-    """See `Lab.open`."""
+    """Open a file or folder for reading.
+
+    Raises
+    ------
+    BpfError
+        The path does not exist there.
+    """
     try:
         return Descriptor(lab, lab.ask("descriptors.open_path", str(path)), str(path))
     except AgentError as error:

@@ -15,9 +15,14 @@ from .machines import AgentError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .cgroup import Cgroup
+    from .descriptor import Descriptor
     from .map import Map
+    from .netlab import Netlab
     from .object import Object
     from .process import CommandResult, Process
+    from .sockets import Socket
+    from .xsk import Xsk
 
 BPFFS = "/sys/fs/bpf"
 _open: weakref.WeakSet[Lab] = weakref.WeakSet()
@@ -302,62 +307,42 @@ class Lab:
 
     # -- places to attach to
 
-    def netlab(self, *names: str):
-        """Network namespaces in a row, neighbours joined by veth; see `bpflab.netlab`."""
+    def netlab(self, *names: str) -> Netlab:
+        """Hosts in a row, each a network namespace, neighbours joined by veth: `net = lab.netlab("a", "b")`.
+
+        `net["a"].dev` is where to attach, `net["a"].ping("b")` and `net["a"].sh(...)` make packets. See
+        `bpflab.netlab.Netlab`, and `bpflab.netlab.create` for what is refused.
+        """
         from . import netlab
 
         return netlab.create(self, names)
 
-    def cgroup(self, name: str):
-        """A control group of the lab's own; see `bpflab.cgroup`."""
+    def cgroup(self, name: str) -> Cgroup:
+        """A control group (cgroup v2) of the lab's own; see `bpflab.cgroup`."""
         from . import cgroup
 
         return cgroup.create(self, name)
 
-    def socket(self, *arguments, **options):
-        """A socket on the lab machine; see `bpflab.sockets.create`."""
+    def socket(self, family: str = "inet", type: str = "stream", protocol: int = 0, **options) -> Socket:
+        """A socket of the agent, on the lab machine; see `bpflab.sockets.create`."""
         from . import sockets
 
-        return sockets.create(self, *arguments, **options)
+        return sockets.create(self, family, type, protocol, **options)
 
-    def xsk(self, dev, queue: int = 0):
-        """An AF_XDP socket on a receive queue of an interface; see `bpflab.xsk.Xsk`.
-
-        Parameters
-        ----------
-        dev : Device or str
-            Of a `netlab`, or the name of an interface of the lab machine itself.
-        queue : int
-
-        Raises
-        ------
-        BpfError
-            No such interface or queue, or another socket has it.
-        """
+    def xsk(self, dev, queue: int = 0) -> Xsk:
+        """An AF_XDP socket on a receive queue of an interface; see `bpflab.xsk.create`."""
         from . import xsk
 
         return xsk.create(self, dev, queue)
 
-    def pidfd(self, process):
-        """A descriptor that stands for a process (a `Process` or a pid): the key of task storage.
-
-        Raises
-        ------
-        BpfError
-            No such process runs.
-        """
+    def pidfd(self, process) -> Descriptor:
+        """A descriptor that stands for a process (a `Process` or a pid): the key of task storage."""
         from . import descriptor
 
         return descriptor.pidfd(self, process)
 
-    def open(self, path: str):
-        """A descriptor of a file or folder of the lab machine: the key of inode storage.
-
-        Raises
-        ------
-        BpfError
-            The path does not exist there.
-        """
+    def open(self, path: str) -> Descriptor:
+        """A descriptor of a file or folder of the lab machine: the key of inode storage."""
         from . import descriptor
 
         return descriptor.open_path(self, path)

@@ -86,7 +86,21 @@ class Xsk:
 
 
 def create(lab: Lab, dev, queue: int = 0) -> Xsk:
-    """See `Lab.xsk`."""
+    """Open an AF_XDP socket.
+
+    Parameters
+    ----------
+    dev : Device or str
+        Of a `netlab`, or the name of an interface of the lab machine itself.
+    queue : int
+
+    Raises
+    ------
+    BpfError
+        No such interface or queue, or another socket has it.
+    NotSupportedError
+        The kernel has no AF_XDP.
+    """
     name = getattr(dev, "name", dev)
     try:
         about = lab.ask("xsk.create", getattr(dev, "netns", ""), name, queue)
