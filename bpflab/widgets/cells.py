@@ -272,37 +272,44 @@ class Decoded(Raw):
 
 
 class List(Column):
-    """Arrays inside a value: the array of the column has shape (n, k)."""
+    """Arrays inside a value: the array of the column has shape (n, k).
+
+    Parameters
+    ----------
+    address : bool
+        The numbers are addresses, and zeros at the end are no part of them.
+    shown : int
+        How many of them a cell shows.
+    """
 
     kind = "list"
-    SHOWN = 8
 
-    def __init__(self, *place, address=False, **more):
+    def __init__(self, *place, address=False, shown=8, **more):
         super().__init__(*place, **more)
-        self.address = address
+        self.address, self.shown = address, shown
 
     def text(self, array):
         cells = []
-        for row in array.reshape(len(array), -1).tolist():
+        for row in array.tolist():
             used = len(row)
             while used and not row[used - 1]:
                 used -= 1
-            shown = row[: min(max(used, 1), self.SHOWN)]
+            shown = row[: min(max(used, 1), self.shown)]
             text = ", ".join(f"{x:#x}" if self.address else str(x) for x in shown)
             if used > len(shown):
                 text += f", … {used - len(shown)} more"
-            elif used < len(row) and len(row) > self.SHOWN:
-                text += ", then zeros"
+            elif used < len(row) and len(row) > self.shown:
+                text += "" if self.address else ", then zeros"
             elif len(shown) < len(row):
                 text += ", 0" * (len(row) - len(shown))
             cells.append(text)
         return cells
 
     def order(self, array):
-        return array.reshape(len(array), -1)[:, 0]
+        return array[:, 0]
 
     def find(self, array, word):
         number = parse_number(word)
         if number is None or array.dtype.kind not in "iuf":
             return np.zeros(len(array), bool)
-        return (array.reshape(len(array), -1) == number).any(axis=1)
+        return (array == number).any(axis=1)

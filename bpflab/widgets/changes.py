@@ -50,16 +50,26 @@ class Changes:
             example = {8: "10.0.0.0/8", 20: "2001:db8::/32"}.get(self.map.key_size, "0a00/8")
             return [{"id": "key", "label": "prefix", "c": c.short(self.map.key_type), "hint": example}]
         return [
-            {"id": id, "label": leaf.name or "key", "c": leaf.c, "hint": ""}
+            {"id": id, "label": leaf.name or "key", "c": leaf.c, "hint": "", "group": self._group("key", leaf)}
             for id, leaf in self.keys.items()
             if leaf.editable
         ]
 
+    def _group(self, part, leaf):
+        t = self.map.key_type if part == "key" else self.map.value_type
+        return f"{part}: {c.short(t)}" if leaf.name else ""
+
     def value_fields(self):
         """The fields of a form for a value."""
-        alone = "value on cpu0" if self.map.ncpus else "value"
+        where = " on cpu0" if self.map.ncpus else ""
         return [
-            {"id": id, "label": leaf.name or alone, "c": leaf.c, "hint": "" if leaf.type.is_text else "0"}
+            {
+                "id": id,
+                "label": (leaf.name or "value") + where,
+                "c": leaf.c,
+                "hint": "" if leaf.type.is_text else "0",
+                "group": self._group("value", leaf),
+            }
             for id, leaf in self._first_cpu().items()
             if leaf.editable
         ]
@@ -89,7 +99,8 @@ class Changes:
         if m.type not in INSERTS:
             value = self._value(fields)
             attempt(lambda: m.push(value))
-            return f"{'added to' if m.type == 'bloom_filter' else 'pushed onto'} {m.name}"
+            shown = m.value_type.decode(value)
+            return f"added {shown} to {m.name}" if m.type == "bloom_filter" else f"pushed {shown} onto {m.name}"
         if m.type == "lpm_trie":
             try:
                 key = parse_prefix(fields.get("key", ""), m.key_size - 4)

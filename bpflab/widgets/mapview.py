@@ -7,7 +7,7 @@ import numpy as np
 
 from ..btf import c
 from ..errors import BpfError, LabError
-from .cells import Column, QueryError, Rate
+from .cells import Column, List, QueryError, Rate
 from .changes import Changes
 from .columns import key_columns, padding, value_columns
 from .maptypes import ARRAYS, DELETES, EDITS, MAPS_OF_MAPS, NOTES, QUEUES, SLOTS, UNLISTED
@@ -48,6 +48,15 @@ def own(array):
     return copy
 
 
+def _stack_column(size):
+    """The addresses of a call stack (__u64 ips[], kernel/bpf/stackmap.c), whatever type the map's definition gives them."""
+
+    def take(keys, values):
+        return as_bytes(values).view(np.uint64)
+
+    return List("value", "call stack", "value", take, address=True, shown=3, c=f"__u64[{size // 8}]")
+
+
 class MapView:
     """A map, its table, and what may be done with it.
 
@@ -84,6 +93,8 @@ class MapView:
             values = [
                 Ids("value", what, "value", lambda keys, values: values, name_of=name_of, opens=opens, c=f"{what} id")
             ]
+        elif self.map.type == "stack_trace":
+            values = [_stack_column(self.map.value_size)]
         elif self.map.value_type is not None:
             values, self._values = value_columns(self.map.value_type, self.map.ncpus)
         if self.map.type in QUEUES:
@@ -125,6 +136,7 @@ class MapView:
                 keys, values = np.zeros(0, self.map.key_type.dtype), np.zeros(0, self.map.value_type.dtype)
             self.table.refresh(keys, values, (start + time.monotonic()) / 2)
         self.refreshes += 1
+        self.clock = time.strftime("%H:%M:%S")
         self.stale = False
         self.read_at = time.monotonic()
         self.cost = self.read_at - start
@@ -192,6 +204,7 @@ class MapView:
             "rates": [{"id": column.id, "label": self._values[column.id][0].name or "value"} for column in self.rates],
             "rate": table.rate_of.id if self.rates else None,
             "refreshes": self.refreshes,
+            "at": self.clock,
             "error": error,
         }
 

@@ -231,7 +231,8 @@ def test_a_million_entries(notebook, show):
     explorer.search.fill("value = 4900")
     expect(explorer.rows).to_have_count(1)
     expect(explorer.row("700")).to_be_visible()
-    expect(explorer.said).to_have_text("1 of 1000000 entries found")
+    expect(explorer.root.get_by_text("1 of 1000000 entries found")).to_be_attached()
+    expect(explorer.root.locator(".bx-pulse")).to_contain_text("1 of 1,000,000 found")
     explorer.search.fill("nosuch = 4900")
     expect(explorer.alert).to_contain_text("no column 'nosuch'; the columns are key, value, rate")
     explorer.search.fill("key > 999997")
@@ -337,7 +338,7 @@ def test_a_queue_shows_its_next_element_and_takes_none_out(notebook, show):
     explorer.insert("Push", value="7")
     expect(explorer.rows).to_have_text(["7"])
     explorer.fill(value="8")
-    expect(explorer.said).to_have_text("pushed onto jobs")
+    expect(explorer.said).to_have_text("pushed 8 onto jobs")
     explorer.fill(value="9")
     expect(explorer.alert).to_contain_text("it is full with max_entries = 2")
     with explorer.refreshed():
@@ -352,7 +353,7 @@ def test_a_queue_shows_its_next_element_and_takes_none_out(notebook, show):
 def test_a_bloom_filter_answers(notebook, show):
     explorer = show("m = lab.create_map('bloom_filter', None, 'u32', 100, name='seen')")
     explorer.insert("Add", value="5")
-    expect(explorer.said).to_have_text("added to seen")
+    expect(explorer.said).to_have_text("added 5 to seen")
     explorer.button("Ask…").click()
     explorer.fill(value="5")
     expect(explorer.said).to_have_text("yes, probably: it was added, or collides with values that were")

@@ -20,7 +20,8 @@ class Form {
       "div",
       { role: "form", class: "bx-form", "aria-label": title },
       h("h4", {}, title),
-      h("div", { class: "bx-fields" }, ...this.fields.map((field) => field.element), h("div", { class: "bx-buttons" }, this.button, quit)),
+      ...this.groups(),
+      h("div", { class: "bx-buttons" }, this.button, quit),
       this.error,
     );
     // by hand: notebooks take the Enter key for themselves, and some show widgets where forms may not be submitted
@@ -30,6 +31,16 @@ class Form {
       else return;
       event.preventDefault();
       event.stopPropagation();
+    });
+  }
+
+  /** The fields, those of a struct under its name. */
+  groups() {
+    const groups = new Map();
+    for (const field of this.fields) groups.set(field.group, [...(groups.get(field.group) ?? []), field.element]);
+    return [...groups].map(([group, elements]) => {
+      const legend = group ? h("div", { class: "bx-legend", "aria-hidden": "true" }, group) : null;
+      return h("div", group ? { role: "group", "aria-label": group } : {}, legend, h("div", { class: "bx-fields" }, ...elements));
     });
   }
 

@@ -21,6 +21,16 @@ class Explorer {
     this.hear = (message) => this.heard(message);
     model.on("msg:custom", this.hear);
     this.watchSight(el);
+    this.lastHeard = Date.now();
+    this.watchdog = setInterval(() => this.listen(), 2000);
+  }
+
+  /** A kernel that was restarted, or none (a saved page), leaves requests unanswered: then the table must not look live. */
+  listen() {
+    const patience = 8000 + 4000 * Number(this.page.every);
+    if (this.silent || !this.running || !this.unanswered || Date.now() - this.lastHeard < patience) return;
+    this.silent = true;
+    this.drawPulse();
   }
 
   build(el) {
@@ -62,14 +72,15 @@ class Explorer {
     this.pager = this.buildPager();
     this.pulse = h("span", { class: "bx-pulse" });
     this.said = h("div", { class: "bx-said", role: "status", "aria-live": "polite" });
+    this.heardSearch = h("div", { class: "bx-hidden", role: "status", "aria-live": "polite" }); // seen beside the pulse
     this.tools = h("div", { class: "bx-tools" }, this.search, this.rateBox, h("span", { class: "bx-gap" }), this.actions, this.pause);
     const below = h("div", { class: "bx-below" }, this.pulse, this.said, this.pager);
     this.panel = h(
       "div",
       { class: "bx-panel", role: this.graph ? "tabpanel" : "group" },
-      this.header, this.types, this.note, this.tools, this.queryError, this.drawer, this.grid.element, below,
+      this.header, this.types, this.note, this.tools, this.queryError, this.drawer, this.grid.element, below, this.heardSearch,
     );
-    this.root = h("section", { class: "bpflab-explorer", "data-lm-suppress-shortcuts": "true" }, this.graph?.element, this.panel);
+    this.root = h("section", { class: "bpflab-explorer", "aria-label": "map explorer", "data-lm-suppress-shortcuts": "true" }, this.graph?.element, this.panel);
     el.append(this.root);
   }
 
@@ -175,6 +186,8 @@ class Explorer {
       this.waiting.delete(message.id);
       return;
     }
+    this.lastHeard = Date.now();
+    this.silent = false;
     if (message.view !== this.id || message.seq < this.since) return; // another view's, or of another page
     if (message.seq === this.seq) this.unanswered = false;
     if (message.say === "ended") {
@@ -213,6 +226,7 @@ class Explorer {
   close() {
     this.ended = true;
     this.rest();
+    clearInterval(this.watchdog);
     this.sight.disconnect();
     document.removeEventListener("visibilitychange", this.look);
     this.model.off("msg:custom", this.hear);
@@ -240,7 +254,7 @@ class Explorer {
     this.drawPulse();
     if (listed) this.grid.show(page, this.state);
     if (before && this.state.query && before.matched !== page.matched && before.query !== this.state.query) {
-      this.tell(`${page.matched} of ${page.total} entries found`);
+      this.heardSearch.textContent = `${page.matched} of ${page.total} entries found`;
     }
     page.query = this.state.query;
     this.root.dataset.refreshes = page.refreshes;
@@ -346,8 +360,8 @@ class Explorer {
   }
 
   drawPulse() {
-    const { changes, every, ended } = this.page;
-    const state = this.ended || ended ? "ended" : !this.live ? "paused" : `every ${every} s`;
+    const { changes, every, at } = this.page;
+    const state = this.ended ? "ended" : !this.live ? "paused" : this.silent ? `as read at ${at}: no kernel answers` : `every ${every} s`;
     const n = (count, word, sign) => (count ? h("b", { class: `bx-${word}` }, `${sign}${count.toLocaleString("en")} ${word}`) : null);
     const news = changes ? [n(changes.new, "new", "+"), n(changes.changed, "changed", ""), n(changes.gone, "gone", "−")].filter(Boolean) : [];
     const dot = h("span", { class: `bx-dot${state.startsWith("every") ? "" : " bx-off"}`, "aria-hidden": "true" });
