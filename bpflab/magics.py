@@ -13,7 +13,7 @@ import sys
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
 
-from . import charts
+from . import charts, tracebacks
 from .compiler import CSource
 from .errors import CommandError
 from .lab import Lab
@@ -131,10 +131,11 @@ def _what_is_in(name: str, obj: Object) -> str:
 
 
 def register() -> None:
-    """Make the magics known to the IPython that runs this, if one does, and how it shows charts."""
+    """Make the magics known to the IPython that runs this, if one does, and how it shows charts and mistakes."""
     from IPython import get_ipython
 
     shell = get_ipython()
     if shell is not None:
         shell.register_magics(LabMagics)
         charts.register(shell)
+        tracebacks.register(shell)
