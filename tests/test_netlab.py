@@ -63,7 +63,7 @@ def test_ping_is_a_real_one(net):
 
 def test_nobody_speaks_unasked(lab):
     """A program attached in the cell that made the network counts the packets of the reader, and no others."""
-    with lab.netlab("p", "q") as net, lab.load(COUNT) as obj, obj.programs["count"].attach_xdp(net["q"].dev):
+    with lab.load(COUNT) as obj, lab.netlab("p", "q") as net, obj.programs["count"].attach_xdp(net["q"].dev):
         for _ in range(3):
             assert net["p"].ping("q").received == 1
             assert net["p"].ping(net["q"].ip6).received == 1

@@ -52,7 +52,7 @@ def test_datagrams(lab):
 
 
 def test_unix(lab):
-    path = "\0bpflab-test-sockets"  # abstract: no file
+    path = f"\0{lab.id}-test"  # abstract: no file
     with lab.socket("unix").bind(path).listen() as server, lab.socket("unix").connect(server) as client:
         with server.accept() as accepted:
             client.send(b"local")
