@@ -161,7 +161,7 @@ def test_bpftrace_binds_frames_by_map(run, shell):
 def test_bpftrace_ends_after_the_seconds(run, shell):
     result, printed = run("%%bpftrace traced --seconds 0.5\nBEGIN { @answer = 42; }")
     assert result.success, printed
-    assert "answer" in shell.user_ns["traced"]
+    assert shell.user_ns["traced"]["answer"]["value"].tolist() == [42]
 
 
 def test_magics_say_what_they_take(run):
