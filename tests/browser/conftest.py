@@ -23,6 +23,11 @@ PATIENCE_MS = 30_000  # for something to appear; what is there is found at once
 ARGUMENTS = ["--disable-gpu", "--disable-background-networking"]
 
 
+def chromium_path():
+    """The system's Chromium; None lets Playwright look for one of its own."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 @pytest.fixture(scope="session")
 def jupyter(tmp_path_factory):
     server = Jupyter(tmp_path_factory.mktemp("jupyter"))
@@ -36,10 +41,9 @@ def chromium():
 
     expect.set_options(timeout=PATIENCE_MS)
 
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox refuses root
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *sandbox])
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=[*ARGUMENTS, *sandbox])
         yield browser
         browser.close()
 
