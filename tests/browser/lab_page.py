@@ -129,9 +129,8 @@ class Notebook:
         self.theme(theme)
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         session = self._wait_for_session()
-        self.kernel = BlockingKernelClient(
-            connection_file=str(jupyter.runtime / f"kernel-{session['kernel']['id']}.json")
-        )
+        self.kernel_id = session["kernel"]["id"]
+        self.kernel = BlockingKernelClient(connection_file=str(jupyter.runtime / f"kernel-{self.kernel_id}.json"))
         self.kernel.load_connection_file()
         self.kernel.start_channels()
         self.kernel.wait_for_ready(timeout=START_S)
@@ -216,6 +215,9 @@ class Notebook:
 
         self.kernel.execute_interactive(code, timeout=ANSWER_S, output_hook=heard, store_history=False)
         return "".join(said)
+
+    def restart_kernel(self):
+        self.jupyter.api(f"kernels/{self.kernel_id}/restart", method="POST")
 
     def close(self):
         """Close the page and end the kernel."""

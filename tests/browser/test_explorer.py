@@ -509,7 +509,7 @@ def test_two_views_of_one_widget(notebook, show):
     expect(explorer.cell("1", "value")).to_have_text("5")
 
 
-def test_a_reload_of_the_page_finds_it_again(open_notebook, machine):
+def test_a_reload_of_the_page_finds_it_and_a_restart_of_the_kernel_shows(open_notebook, machine):
     notebook = open_notebook(
         f"import bpflab as bl\nlab = bl.Lab({machine!r}, quiet=True)\n" + HASH.format(n=4) + "bl.explore(m)"
     )
@@ -519,6 +519,10 @@ def test_a_reload_of_the_page_finds_it_again(open_notebook, machine):
     explorer = Explorer(notebook.page.locator(".jp-OutputArea"))
     notebook.execute("m[1] = 4711")
     expect(explorer.cell("1", "value")).to_have_text("4711")
+    notebook.restart_kernel()
+    expect(explorer.root.locator(".bx-pulse")).to_contain_text(
+        re.compile(r"as read at \d\d:\d\d:\d\d: no kernel answers")
+    )
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
