@@ -40,11 +40,11 @@ def _sudo() -> str:
             "the agent needs root, and this computer has no sudo; run ./lab up as root once, install sudo, "
             "or use another machine: bl.Lab('vm')"
         )
-    # BPFLAB_ASKPASS-like prompts do not work in a notebook: ask first whether sudo would ask
+    # A notebook has no terminal to ask on, and what 'sudo -v' leaves behind counts for that terminal's session only.
     if subprocess.run([sudo, "-n", "true"], capture_output=True, stdin=subprocess.DEVNULL).returncode:
         raise LabError(
             "the agent needs root, and sudo asks for a password, which a notebook cannot type; "
-            "run 'sudo -v' in the terminal of ./lab up, or let sudo run without one for your user"
+            "start the notebook with sudo ./lab up, or let sudo run without one for your user"
         )
     return f"{sudo} -n"
 
