@@ -23,7 +23,8 @@ def jupyter_environment(tree):
     tree : pathlib.Path
         The workbook's folder.
     """
-    kept = tree / ".cache" / "jupyter"
+    # by user: what root writes under sudo must not stand in the way of the tree's owner
+    kept = tree / ".cache" / f"jupyter-{os.geteuid()}"
     kept.mkdir(parents=True, exist_ok=True)
     os.environ |= {
         "JUPYTER_CONFIG_DIR": str(kept),
