@@ -1,8 +1,9 @@
 """bpflab.events: ring buffers and perf buffers, what they carry and what they lose."""
 
-import bpflab as bl
 import numpy as np
 import pytest
+
+import bpflab as bl
 
 PROGRAM = r"""
 #include "vmlinux.h"

@@ -10,10 +10,11 @@ import threading
 import time
 from pathlib import Path
 
-import bpflab as bl
 import kernelstate
 import pytest
 from jupyter_client import KernelManager
+
+import bpflab as bl
 
 HERE = Path(__file__).parent
 SETUP = f"""
@@ -252,7 +253,7 @@ def test_a_user_with_sudo():
 def test_a_user_whose_sudo_asks():
     done = _as_nobody(LAB_AND_READ)
     assert "LabError: the agent needs root, and sudo asks for a password" in done.stdout, done.stderr
-    assert "sudo -v" in done.stdout
+    assert "sudo ./lab up" in done.stdout
 
 
 def test_a_user_without_sudo():

@@ -4,9 +4,10 @@ import errno
 import ipaddress
 import json
 
-import bpflab as bl
 import numpy as np
 import pytest
+
+import bpflab as bl
 
 FLOW = np.dtype([("saddr", "u4"), ("daddr", "u4"), ("sport", "u2"), ("dport", "u2"), ("proto", "u4"), ("zone", "u4")])
 COUNT = np.dtype([("packets", "u8"), ("bytes", "u8")])

@@ -4,8 +4,9 @@ import errno
 import shutil
 import subprocess
 
-import bpflab as bl
 import pytest
+
+import bpflab as bl
 from bpflab import CSource
 
 HEAD = '#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\n'
