@@ -205,6 +205,8 @@ def test_nbconvert_shows_the_picture_without_a_network(tmp_path):
     command = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "plot.ipynb"]
     environment = {**os.environ, "PYTHONPATH": str(Path(bl.__file__).parent.parent)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    (picture,) = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", (tmp_path / "plot.html").read_text())
+    (picture,) = re.findall(
+        r"<img[^>]* src=\"data:image/svg\+xml;base64,([\w+/=]+)", (tmp_path / "plot.html").read_text()
+    )
     drawn = base64.b64decode(picture).decode()
     assert "seen in the export" in drawn and "1,024 – 2,047" in drawn
