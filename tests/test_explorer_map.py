@@ -46,6 +46,12 @@ struct {
 } jumps SEC(".maps");
 SEC("socket") int target(struct __sk_buff *skb) { return 0; }
 struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __type(value, __u64);
+    __uint(max_entries, 4096);
+} ring SEC(".maps");
+SEC("socket") int tell(struct __sk_buff *skb) { __u64 event = 1; bpf_ringbuf_output(&ring, &event, 8, 0); return 0; }
+struct {
     __uint(type, BPF_MAP_TYPE_STACK_TRACE);
     __uint(key_size, 4);
     __uint(value_size, 127 * 8);
@@ -210,11 +216,23 @@ def test_a_call_stack_is_a_list_of_addresses(obj, lab):
     assert cells(view)["value"].startswith("0x")
 
 
+def test_a_ring_buffer_shows_how_full_it_is_and_keeps_its_events(obj):
+    view = view_of(obj.maps["ring"])
+    obj.programs["tell"].test_run(bytes(64), repeat=3)
+    view.refresh()
+    assert view.head()["said"] == "48 of 4,096 bytes wait to be read"
+    with obj.events("ring") as events:
+        assert len(events.read()) == 3
+    view.refresh()
+    assert view.head()["said"] == "0 of 4,096 bytes wait to be read"
+    assert "wrote 48 bytes" in view.head()["note"]
+
+
 def test_an_object_knows_which_program_uses_which_map(obj):
     with contextlib.closing(bl.explore(obj)) as widget:
         maps = {m["token"]: m["name"] for m in widget._overview["maps"]}
         used = {p["name"]: [maps[token] for token in p["maps"]] for p in widget._overview["programs"]}
-    assert used == {"target": [], "jump": ["jumps"], "trace": ["stacks"]}
+    assert used == {"target": [], "jump": ["jumps"], "tell": ["ring"], "trace": ["stacks"]}
 
 
 KEYED = ("hash", "lru_hash", "percpu_hash", "lru_percpu_hash", "hash_of_maps", "devmap_hash", "sockhash")

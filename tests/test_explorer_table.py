@@ -171,7 +171,10 @@ def test_numbers_are_found_by_the_digits_they_begin_with(numbers, wanted):
         assert mask.tolist() == [str(x).startswith(str(wanted)) for x in numbers]
 
 
-@given(st.lists(st.binary(min_size=20, max_size=20), max_size=40), st.lists(st.binary(min_size=20, max_size=20), max_size=40))
+@given(
+    st.lists(st.binary(min_size=20, max_size=20), max_size=40),
+    st.lists(st.binary(min_size=20, max_size=20), max_size=40),
+)
 def test_match_finds_every_key_again(old, new):
     old, new = (np.array(list(dict.fromkeys(rows)), "V20") for rows in (old + new[: len(new) // 2], new))
     before = match(hash_rows(old), hash_rows(new))
@@ -238,7 +241,9 @@ def test_prefixes_sort_by_address_then_length(pairs):
     assert [pairs[i] for i in order] == sorted(pairs)
 
 
-@pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0/8", "10.0.0.0/x", "2001:db8::/32", "", "10.0.0.1/8", "10.0.0.0/"])
+@pytest.mark.parametrize(
+    "text", ["10.0.0.0/33", "10.0.0/8", "10.0.0.0/x", "2001:db8::/32", "", "10.0.0.1/8", "10.0.0.0/"]
+)
 def test_a_prefix_that_is_none_is_refused(text):
     with pytest.raises(ValueError, match="^key: |^key has "):
         parse_prefix(text, 4, "key")

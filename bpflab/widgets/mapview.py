@@ -149,7 +149,10 @@ class MapView:
     def _describe(self):
         if self.map.closed:
             raise BpfError(f"map '{self.map.name}' was closed with its object; load it again", errno.EBADF)
-        return {"frozen": self.map.frozen, "pins": list(self.map.pins)}
+        about = {"frozen": self.map.frozen, "pins": list(self.map.pins)}
+        if self.map.type == "ringbuf":
+            about["consumed"], about["produced"] = self.map._ask("rings.positions", doing="not looked at")
+        return about
 
     def _read(self):
         m = self.map
@@ -244,17 +247,26 @@ class MapView:
             "badges": ["frozen"] if about["frozen"] else [],
             "pins": about["pins"], "used": used, "room": room, "said": said,
             "types": " → ".join(c.short(t) for t in types), "c": "\n\n".join(dict.fromkeys(structs)),
-            "note": " ".join(filter(None, (NOTES.get(m.type, ""), self.trouble))),
+            "note": " ".join(filter(None, (NOTES.get(m.type, ""), self._passed(), self.trouble))),
             "can": {
                 "insert": self.changes.form(), "pop": m.type in QUEUES, "delete": m.type in DELETES, "pin": True,
                 "test": self.changes.value_fields() if m.type == "bloom_filter" else None,
-                "search": self.listed and m.type not in QUEUES, "refresh": self.listed,
+                "search": self.listed and m.type not in QUEUES, "refresh": self.listed or m.type == "ringbuf",
             },
         }  # fmt: skip
 
+    def _passed(self):
+        """What the positions of a ring buffer tell."""
+        if self.map.type != "ringbuf":
+            return ""
+        return f"So far programs wrote {self.about['produced']:,} bytes, with 8 of header for each event."
+
     def _fill(self):
         room, kind = self.map.max_entries, self.map.type
-        if kind in ("ringbuf", "user_ringbuf"):
+        if kind == "ringbuf":
+            waiting = self.about["produced"] - self.about["consumed"]
+            return waiting, room, f"{waiting:,} of {room:,} bytes wait to be read"
+        if kind == "user_ringbuf":
             return None, room, f"{room // 1024:,} KiB" if room % 1024 == 0 else f"{room:,} bytes"
         if kind in ARRAYS:
             return None, room, f"{room:,} element{'s' * (room != 1)}"
