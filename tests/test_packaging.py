@@ -47,6 +47,15 @@ def test_locks_hold_what_pyproject_asks_for():
         assert wanted.specifier.contains(test[canonicalize_name(wanted.name)]), text
 
 
+def test_every_dependency_is_used():
+    sources = "\n".join(path.read_text() for path in (TREE / "bpflab").rglob("*.py"))
+    used = set(re.findall(r"^\s*(?:import|from) (\w+)", sources, re.M))
+    used |= {"ipykernel", "ipywidgets"}  # what a notebook runs in, and what anywidget draws with
+    modules = importlib.metadata.packages_distributions()
+    distributions = {canonicalize_name(name) for module in used for name in modules.get(module, [module])}
+    assert {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]} - distributions == set()
+
+
 def test_the_test_lock_holds_all_of_the_other():
     run, test = pins("requirements.lock"), pins("requirements-test.lock")
     assert run.items() <= test.items()
