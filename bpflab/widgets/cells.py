@@ -224,7 +224,7 @@ class Raw(Column):
     """Bytes without a type, rows of uint8 (n, size): hexadecimal digits, four bytes a group."""
 
     kind = "raw"
-    SHOWN = 24
+    SHOWN = 16
 
     def text(self, array):
         return [self.one(bytes(row)) for row in array]

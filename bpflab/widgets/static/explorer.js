@@ -288,7 +288,7 @@ class Explorer {
   meter({ used, room, said }) {
     const text = h("span", {}, said);
     if (used == null || !room) return h("span", { class: "bx-fill" }, text);
-    const bar = { role: "meter", "aria-label": "entries", "aria-valuemin": 0, "aria-valuemax": room, "aria-valuenow": used, "aria-valuetext": said };
+    const bar = { role: "meter", "aria-label": "how full it is", "aria-valuemin": 0, "aria-valuemax": room, "aria-valuenow": used, "aria-valuetext": said };
     const share = Math.min(1, used / room);
     const level = h("span", { class: "bx-level", style: `width:${100 * share}%` });
     return h("span", { class: `bx-fill${share > 0.9 ? " bx-full" : ""}` }, h("span", { class: "bx-bar", ...bar }, level), text);
