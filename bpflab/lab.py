@@ -140,7 +140,9 @@ class Lab:
 
     # -- load
 
-    def load(self, source: str | Path | bytes, *, name: str | None = None, programs=None, max_entries=None, **variables) -> Object:
+    def load(
+        self, source: str | Path | bytes, *, name: str | None = None, programs=None, max_entries=None, replaces=None, **variables
+    ) -> Object:
         """Compile if need be, load, and return the object.
 
         Parameters
@@ -153,6 +155,8 @@ class Lab:
             Load only these programs of it.
         max_entries : dict, optional
             Other sizes for its maps, by name.
+        replaces : Program, optional
+            For programs of SEC("freplace/FUNCTION"): the loaded program that has the function.
         **variables
             Values for its global variables, `const volatile` ones too, before it is loaded.
 
@@ -169,7 +173,7 @@ class Lab:
         """
         from . import object as object_
 
-        return object_.load(self, source, name, variables, programs, max_entries)
+        return object_.load(self, source, name, variables, programs, max_entries, replaces)
 
     def compile(self, text: str, *, name: str = "program", line: int = 1) -> bytes:
         """C text to an object for this machine's kernel; kept in the cache, so the second time costs nothing."""

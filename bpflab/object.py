@@ -215,7 +215,7 @@ _LEGACY = (
 )
 
 
-def load(lab: Lab, source, name: str | None, variables: dict[str, Any], programs=None, max_entries=None) -> Object:
+def load(lab: Lab, source, name: str | None, variables: dict[str, Any], programs=None, max_entries=None, replaces=None) -> Object:
     """See `Lab.load`."""
     data, name, text = read_source(lab, source, name)
     try:
@@ -227,14 +227,14 @@ def load(lab: Lab, source, name: str | None, variables: dict[str, Any], programs
         raise ObjectError(f"'{name}' is no object that libbpf can open: {said or error}; compile it with clang -target bpf -g") from None
     handle = opened["handle"]
     try:
-        return _load_opened(lab, name, text, opened, variables, programs, max_entries)
+        return _load_opened(lab, name, text, opened, variables, programs, max_entries, replaces)
     except BaseException:
         if lab.alive:
             lab.ask("objects.close", handle)
         raise
 
 
-def _load_opened(lab, name, text, opened, variables, wanted, max_entries) -> Object:
+def _load_opened(lab, name, text, opened, variables, wanted, max_entries, replaces) -> Object:
     handle = opened["handle"]
     where = f"object '{name}'"
     btf = Btf(opened["btf"]) if opened["btf"] else None
@@ -266,6 +266,7 @@ def _load_opened(lab, name, text, opened, variables, wanted, max_entries) -> Obj
         "value_size": sizes,
         "max_entries": max_entries or {},
         "programs": list(wanted) if wanted is not None else None,
+        "replaces": _replacements(opened["programs"], wanted, replaces),
     }
     try:
         loaded = lab.ask("objects.load", handle, settings)
@@ -294,6 +295,21 @@ def _load_opened(lab, name, text, opened, variables, wanted, max_entries) -> Obj
     for one in maps.values():
         one._object = made
     return made
+
+
+def _replacements(programs: list[dict], wanted, target: Program | None) -> dict[str, tuple[int, str]]:
+    """What each freplace program replaces: a program's descriptor, and a function of it."""
+    found = {}
+    for one in programs:
+        kind, _, function = one["section"].partition("/")
+        if kind == "freplace" and (wanted is None or one["name"] in wanted):
+            if target is None or not function:
+                raise TypeError(
+                    f"program '{one['name']}' is to replace a function of a loaded program: write SEC(\"freplace/FUNCTION\"), "
+                    "and say whose with load(..., replaces=obj.programs['name'])"
+                )
+            found[one["name"]] = (target.fd, function)
+    return found
 
 
 def _variables(btf: Btf | None, section: str) -> dict[str, tuple[Any, int]]:

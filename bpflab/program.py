@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from .map import Map
 
 XDP_MODES = {None: 0, "generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}  # XDP_FLAGS_*, linux/if_link.h
+# sections that leave the place to whoever attaches
+_NAMED_LATER = {
+    "tp": "attach_tracepoint",
+    "tracepoint": "attach_tracepoint",
+    "raw_tp": "attach_raw_tracepoint",
+    "raw_tracepoint": "attach_raw_tracepoint",
+    "kprobe": "attach_kprobe",
+    "kretprobe": "attach_kretprobe",
+    "uprobe": "attach_uprobe",
+    "uretprobe": "attach_uprobe",
+    "usdt": "attach_usdt",
+}
 _ATTACH = {name: number for number, name in enumerate(kinds.ATTACH_TYPES)}
 
 
@@ -139,6 +151,9 @@ class Program:
             return attach_of(*target, **options)
         if target or options:
             raise TypeError(f"program '{self.name}' goes where SEC(\"{self.section}\") says; attach() takes no target")
+        how = _NAMED_LATER.get(self.section.removesuffix(".s"))
+        if how:
+            raise TypeError(f"program '{self.name}': SEC(\"{self.section}\") does not say where it goes; say it with {how}(...)")
         feature = self.section.split("/")[0].rstrip("+")
         if feature in ("kprobe", "kretprobe", "ksyscall", "kretsyscall"):
             feature = "kprobe"

@@ -69,6 +69,7 @@ def _open():
         ("bpf_program__type", c_int, [c_void_p]),
         ("bpf_program__expected_attach_type", c_int, [c_void_p]),
         ("bpf_program__set_autoload", c_int, [c_void_p, c_bool]),
+        ("bpf_program__set_attach_target", c_int, [c_void_p, c_int, c_char_p]),
         ("bpf_program__fd", c_int, [c_void_p]),
         ("bpf_program__attach", c_void_p, [c_void_p]),
         ("bpf_program__attach_kprobe_opts", c_void_p, [c_void_p, c_char_p, POINTER(KprobeOpts)]),

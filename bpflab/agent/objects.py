@@ -113,7 +113,7 @@ def load(handle, settings):
     ----------
     settings : dict
         `initial`: bytes of global data by map name; `value_size`, `max_entries`: by map name; `programs`: the names
-        to load, None for all.
+        to load, None for all; `replaces`: (descriptor of a program, function of it) by name of a freplace program.
 
     Returns
     -------
@@ -128,6 +128,9 @@ def load(handle, settings):
             must(lib.bpf_map__set_value_size(opened.maps[name], size), f"value size of map {name}", said)
         for name, count in settings.get("max_entries", {}).items():
             must(lib.bpf_map__set_max_entries(opened.maps[name], count), f"max_entries of map {name}", said)
+        for name, (fd, function) in settings.get("replaces", {}).items():
+            result = lib.bpf_program__set_attach_target(opened.programs[name], fd, function.encode())
+            must(result, f"function {function} that program {name} replaces", said)
         wanted = settings.get("programs")
         for name, pointer in opened.programs.items():
             if wanted is not None and name not in wanted:

@@ -113,7 +113,8 @@ def test_run(fd, data, ctx, repeat, size_out, flags, cpu):
     return {
         "retval": attr.get("I", 4),
         "data": data_out.raw[: attr.get("I", 12)] if data_out is not None else None,
-        "ctx": ctx_out.raw[: attr.get("I", 44)] if ctx_out is not None else None,
+        # a syscall program changes the context in place (bpf_prog_test_run_syscall in net/bpf/test_run.c)
+        "ctx": ctx_out.raw[: attr.get("I", 44)] if ctx_out is not None else ctx_in and ctx_in.raw,
         "duration_ns": attr.get("I", 36),
     }
 
