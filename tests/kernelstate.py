@@ -32,7 +32,7 @@ def take() -> dict[str, set[str]]:
     foreign = _held_by_others(ours)
     listed = {}
     for kind, key in (("program", "prog_id"), ("map", "map_id"), ("link", "link_id")):
-        things = json.loads(_run("bpftool", "-j", key[:-3], "list") or "[]")
+        things = _listed(key[:-3])
         listed[kind] = {
             f"{t['id']} {t.get('type', '')} {t.get('name', '')}" for t in things if (key, t["id"]) not in foreign
         }
