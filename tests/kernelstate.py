@@ -74,10 +74,20 @@ def left(before: dict[str, set[str]], patience: float = 10.0) -> list[str]:
         time.sleep(0.05)
 
 
+def _listed(what: str) -> list[dict]:
+    """What bpftool lists. It gives up when a thing goes away while it looks at it, and is then asked again."""
+    for chance in range(20, 0, -1):
+        try:
+            return json.loads(_run("bpftool", "-j", what, "list") or "[]")
+        except RuntimeError:
+            if chance == 1:
+                raise
+
+
 def _run(*command: str) -> str:
     done = subprocess.run([*SUDO, *command], capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
