@@ -146,6 +146,7 @@ def _bench_parser():
     parser = Parser("bench", "Measure bpflab beside what you would use instead, in one run.")
     fields = "{name, ours_s, other, other_s, ratio, bar, ok, lost}"
     parser.add_argument("--json", action="store_true", help=f"a list of {fields}")
+    parser.add_argument("only", nargs="*", metavar="WORD", help="take only the figures with one of these words in them")
     return parser
 
 
@@ -317,7 +318,7 @@ def _check(options, _):
 def _bench(options, _):
     from bpflab import bench
 
-    return bench.main(["--json"] if options.json else [])
+    return bench.main([*(["--json"] if options.json else []), *options.only])
 
 
 def _clean(_, __):
