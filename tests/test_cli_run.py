@@ -163,12 +163,13 @@ signal.pause()
 
 def test_clean_removes_what_a_dead_lab_left():
     """Notebook, agent and watcher all killed at once: nobody was there to sweep."""
-    command = [sys.executable, "-c", LEAVE]
-    with subprocess.Popen(command, cwd=TREE, stdout=subprocess.PIPE, text=True) as left:
+    # with records of its own, for any other lab that starts meanwhile would sweep as well
+    command = 'mkdir -p /run/bpflab; mount -t tmpfs tmpfs /run/bpflab; exec "$0" -c "$1"'
+    apart = ["unshare", "--mount", "sh", "-c", command, sys.executable, LEAVE]
+    with subprocess.Popen(apart, cwd=TREE, stdout=subprocess.PIPE, text=True) as left:
         group, name = left.stdout.readline().split()
-        assert os.path.isdir(group)
+        mounts = os.open(f"/proc/{left.pid}/ns/mnt", os.O_RDONLY)
         helpers = _processes_of(name, left.pid)
-        assert helpers
         for pid in [left.pid, *helpers]:
             os.kill(pid, signal.SIGSTOP)  # none may see another end and tidy up
         for pid in [left.pid, *helpers]:
@@ -176,11 +177,13 @@ def test_clean_removes_what_a_dead_lab_left():
     while any(os.path.exists(f"/proc/{pid}") for pid in helpers):
         time.sleep(0.01)
     assert os.path.isdir(group)
-    done = lab("clean")
-    assert done.returncode == 0, done.stderr
-    assert name in done.stdout and done.stdout.startswith("removed ")
-    assert not os.path.exists(group)
-    assert lab("clean").stdout == "nothing of ours was left\n"
+    clean = ["nsenter", f"--mount=/proc/self/fd/{mounts}", TREE / "lab", "clean"]
+    for expected in (f"removed {name}: ", "nothing of ours was left\n"):
+        done = subprocess.run(clean, pass_fds=[mounts], capture_output=True, text=True, env=environment())
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(expected)
+        assert not os.path.exists(group)
+    os.close(mounts)
 
 
 def _processes_of(name: str, parent: int) -> list[int]:
