@@ -34,7 +34,7 @@ def run(lab: Lab, command, *, check, timeout, input, cwd, netns="", cgroup="") -
     """See `Lab.sh`."""
     data = input.encode() if isinstance(input, str) else input
     try:
-        reply = lab.ask("process.run", command, data, timeout, netns, cgroup, cwd)
+        reply = lab.ask("process.run", _words(command), data, timeout, netns, cgroup, cwd)
     except AgentError as error:
         raise CommandError(f"{_shown(command)}: {error}") from None
     texts = (reply[name].decode(errors="replace") for name in ("stdout", "stderr"))
@@ -47,8 +47,16 @@ def run(lab: Lab, command, *, check, timeout, input, cwd, netns="", cgroup="") -
     return result
 
 
+def _words(command) -> str | list[str]:
+    if isinstance(command, str):
+        return str(command)
+    if isinstance(command, (list, tuple)) and command:
+        return [str(word) for word in command]
+    raise TypeError(f"a command is a line for bash, or a list of its words, not {command!r}")
+
+
 def _shown(command) -> str:
-    text = command if isinstance(command, str) else " ".join(command)
+    text = command if isinstance(command, str) else " ".join(map(str, command))
     text = " ".join(text.split())
     return f"'{text if len(text) < 100 else text[:97] + '...'}'"
 
@@ -129,7 +137,7 @@ class Process:
 def spawn(lab: Lab, command, *, cwd=None, netns="", cgroup="") -> Process:
     """See `Lab.spawn`."""
     try:
-        about = lab.ask("process.spawn", command, netns, cgroup, cwd)
+        about = lab.ask("process.spawn", _words(command), netns, cgroup, cwd)
     except AgentError as error:
         raise CommandError(f"{_shown(command)}: {error}") from None
     return Process(lab, command, about)

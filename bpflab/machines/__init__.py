@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import signal
 import threading
 from concurrent.futures import Future
+
+import execnet
+import numpy as np
 
 from ..errors import BpfError, LabError, MachineLost, UnknownNameError
 from . import gateway
@@ -51,6 +56,7 @@ class Connection:
         self._waiting: dict[int, Future] = {}
         self._lock = threading.Lock()
         self._lost: str | None = None
+        self._closed = False
         self._owner = os.getpid()
         self._buffers = Buffers()
         try:
@@ -92,29 +98,7 @@ class Connection:
 
     @property
     def alive(self) -> bool:
-        return self._lost is None
-
-    def send(self, name: str, *arguments) -> Future:
-        """Ask without waiting.
-
-        Returns
-        -------
-        concurrent.futures.Future
-            With the answer, or `AgentError`, or `MachineLost`.
-        """
-        future: Future = Future()
-        number = next(self._numbers)
-        future.number = number
-        with self._lock:
-            if self._lost:
-                raise self._gone()
-            self._waiting[number] = future
-        try:
-            self._channel.send((number, name, arguments))
-        except OSError:
-            self._lost = self._lost or "the connection broke"
-            raise self._gone() from None
-        return future
+        return self._lost is None and os.getpid() == self._owner
 
     def ask(self, name: str, *arguments):
         """Call a function of the agent and wait for its answer.
@@ -125,13 +109,46 @@ class Connection:
             The agent's own error, for the caller to put into words.
         MachineLost
             The agent is gone.
+        LabError
+            This is a forked copy of the process that started the agent.
         """
-        future = self.send(name, *arguments)
+        return self._ask(name, arguments)
+
+    def _ask(self, name: str, arguments: tuple, memory: memoryview | None = None):
+        if os.getpid() != self._owner:
+            raise LabError(
+                f"the lab on {self.machine} belongs to the process that this one was forked from; "
+                "open one here: lab = bl.Lab(), or use threads"
+            )
+        future: Future = Future()
+        future.memory = memory  # kept until the answer, even when nobody waits any more: the agent writes into it
+        number = next(self._numbers)
+        with self._lock:
+            if self._lost:
+                raise self._gone()
+            self._waiting[number] = future
         try:
+            self._send((number, name, arguments))
             return future.result()
         except KeyboardInterrupt:
-            self._channel.send((0, "cancel", (future.number,)))
+            with contextlib.suppress(OSError):
+                self._send((0, "cancel", (number,)))
             raise
+
+    def _send(self, message: tuple) -> None:
+        number = message[0]
+        try:
+            with uninterrupted():  # half a message, and the agent would understand nothing that follows
+                try:
+                    self._channel.send(message)
+                except execnet.DumpError:
+                    self._channel.send(_plain(message))
+        except OSError:
+            self._lost = self._lost or "the connection broke"
+            raise self._gone() from None
+        except execnet.DumpError as error:
+            self._waiting.pop(number, None)
+            raise TypeError(f"not for the lab machine: {error}; give numbers, text or bytes") from None
 
     def bulk(self, size: int, name: str, *arguments):
         """Call a function that fills memory.
@@ -143,21 +160,20 @@ class Connection:
         answer, memoryview or None
             None when the data came with the answer.
         """
-        if size <= SMALL or self.machine != "local":
-            return self.ask(name, *(None if a is ... else a for a in arguments)), None
-        path, memory = self._buffers.take(size)
-        return self.ask(name, *(path if a is ... else a for a in arguments)), memory
+        path = memory = None
+        if size > SMALL and self.machine == "local":
+            path, memory = self._buffers.take(size)
+        return self._ask(name, tuple(path if a is ... else a for a in arguments), memory), memory
 
     def close(self) -> None:
-        """End the agent and wait until it has undone everything."""
-        if os.getpid() != self._owner or self._lost:  # a forked child must not end its parent's lab
-            return
+        """End the agent and wait until it has undone everything; one that died leaves a process to be awaited."""
         with self._lock:
-            self._lost = "it was closed"
-        try:
+            if os.getpid() != self._owner or self._closed:  # a forked child must not end its parent's lab
+                return
+            self._closed = True
+            self._lost = self._lost or "it was closed"
+        with contextlib.suppress(OSError):
             self._channel.close()
-        except OSError:
-            pass
         self._group.terminate(timeout=5)
         self._buffers.close()
 
@@ -166,6 +182,47 @@ class Connection:
 
     def __exit__(self, *_):
         self.close()
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Let a Ctrl-C wait for the end of what is done; the second one does not wait."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield  # Python's handlers run in the main thread only
+        return
+    came = []
+
+    def handle(*arguments):
+        came.append(arguments)
+        if len(came) > 1:
+            before(*arguments)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if len(came) == 1:
+        before(*came[0])
+
+
+def _plain(value):
+    """The number, text or bytes that a value stands for, where execnet carries only Python's own types."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    for kind in (bool, int, float, str, bytes):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
 
 
 def connect(name: str | None) -> tuple[Connection, str]:

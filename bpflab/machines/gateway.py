@@ -6,6 +6,7 @@ are of one version, source text otherwise.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import importlib.util
@@ -85,6 +86,7 @@ def open_agent(spec: str, hello: str = ""):
         The channel speaks the protocol of `bpflab.agent.serve`; its first message describes the machine.
     """
     group = execnet.Group()  # one each: ending it ends and awaits this agent only
+    atexit.unregister(group._cleanup_atexit)  # it would end the agent at the exit of a forked child; Lab closes its own
     channel = group.makegateway(spec).remote_exec(_BOOTSTRAP)
     same = channel.receive() == importlib.util.MAGIC_NUMBER
     channel.send((same, _parts(same), hello))

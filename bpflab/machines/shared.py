@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import weakref
 
 import numpy as np
@@ -17,12 +16,19 @@ KEPT = 2  # buffers that wait for their next use
 LARGEST = 256 << 20  # bytes; a larger one is given back at once
 
 
+_forks: list[None] = []  # one for each; a list's append is atomic
+os.register_at_fork(after_in_parent=lambda: _forks.append(None))
+
+
 class Buffers:
-    """The buffers of one connection."""
+    """The buffers of one connection.
+
+    Without a lock: garbage collection gives buffers back in whatever thread and line it happens, which may be one of
+    these. Each step on the list of free ones is one that Python does as a whole.
+    """
 
     def __init__(self):
         self._free: list[tuple[int, mmap.mmap]] = []
-        self._lock = threading.Lock()
         self._closed = False
 
     def take(self, size: int) -> tuple[str, memoryview]:
@@ -35,14 +41,18 @@ class Buffers:
         """
         fd, memory = self._find(size) or self._make(size)
         array = np.frombuffer(memory, np.uint8)
-        weakref.finalize(array, self._give_back, fd, memory).atexit = False
+        weakref.finalize(array, self._give_back, fd, memory, len(_forks)).atexit = False
         return f"/proc/{os.getpid()}/fd/{fd}", memoryview(array)
 
     def _find(self, size: int):
-        with self._lock:
-            for i, (_, memory) in enumerate(self._free):
-                if len(memory) >= size:
-                    return self._free.pop(i)
+        for _ in range(len(self._free)):
+            try:
+                one = self._free.pop(0)
+            except IndexError:
+                break
+            if len(one[1]) >= size:
+                return one
+            self._free.append(one)
         return None
 
     def _make(self, size: int):
@@ -50,18 +60,22 @@ class Buffers:
         os.truncate(fd, size)  # pages come with their first use
         return fd, mmap.mmap(fd, size)
 
-    def _give_back(self, fd: int, memory: mmap.mmap) -> None:
-        with self._lock:
-            if not self._closed and len(memory) <= LARGEST:
-                self._free.append((fd, memory))
-                if len(self._free) <= KEPT:
-                    return
-                fd, memory = self._free.pop(0)
-        os.close(fd)  # the mapping goes when Python forgets it
+    def _give_back(self, fd: int, memory: mmap.mmap, forks: int) -> None:
+        # a process forked meanwhile has arrays in the same pages, and must not see them change
+        if self._closed or len(memory) > LARGEST or forks != len(_forks):
+            os.close(fd)  # the mapping goes when Python forgets it
+            return
+        self._free.append((fd, memory))
+        self._shrink(KEPT)
+
+    def _shrink(self, kept: int) -> None:
+        while len(self._free) > kept:
+            try:
+                fd, _ = self._free.pop(0)
+            except IndexError:
+                return
+            os.close(fd)
 
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            free, self._free = self._free, []
-        for fd, _ in free:
-            os.close(fd)
+        self._closed = True
+        self._shrink(0)
