@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -11,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from .btf import Type
-from .errors import ObjectError
-from .machines import AgentError
+from .errors import BpfError, ObjectError
+from .machines import AgentError, uninterrupted
 
 if TYPE_CHECKING:
     from .map import Map
@@ -26,7 +27,7 @@ def open_events(source: Map, type: str | Type | None = None, *, lost: str = "los
     if source.type not in ("ringbuf", "perf_event_array"):
         raise TypeError(f"map '{source.name}' is a {source.type}; only a ringbuf or a perf_event_array has events")
     found = Events(source, _event_type(source, type), lost, pages)
-    source._rings.append(found)
+    source._rings = [*(ring for ring in source._rings if not ring.closed), found]
     return found
 
 
@@ -85,7 +86,7 @@ class Events:
 
     def _own_counter(self) -> int | None:
         obj = self._map._object
-        if obj is None or obj.closed or self._counter not in obj.globals:
+        if obj is None or obj.closed or not self._lab.alive or self._counter not in obj.globals:
             return None
         return obj.globals[self._counter]
 
@@ -114,32 +115,35 @@ class Events:
         pandas.DataFrame
             A row for each event, a column for each member; of a perf buffer also `cpu` and `time_ns`.
         """
-        arrays, have = self._take_kept(count)
-        if seconds is None and count is None:
-            # once only: where reading itself causes events (a system call traced), there is no end to them
-            return self._frame([*arrays, *self._drain(0)])
-        patience = 10.0 if seconds is None else seconds
-        deadline = time.monotonic() + patience
-        while count is None or have < count:
-            left = max(0.0, deadline - time.monotonic())
-            # slices, so that an interrupt of the notebook is not held up by the agent
-            got = self._drain(min(left, 0.2))
-            for part in got:
-                have += len(part[0])
-                arrays.append(part)
-            if got and seconds is None and count is not None:
-                deadline = time.monotonic() + patience
-            if left <= 0 and (not got or seconds is not None):
-                break
-        return self._frame(self._split(arrays, have, count))
-
-    def _take_kept(self, count: int | None):
         with self._lock:
             arrays, self._kept = self._kept, []
-        return arrays, sum(len(a) for a, _ in arrays)
+        try:
+            self._collect(arrays, seconds, count)
+        except BaseException:  # an interrupt, say: what came until then waits for the next read
+            with self._lock:
+                self._kept = [*arrays, *self._kept]
+            raise
+        return self._frame(self._split(arrays, count))
 
-    def _split(self, arrays, have: int, count: int | None):
-        if count is None or have <= count:
+    def _collect(self, arrays: list, seconds: float | None, count: int | None) -> None:
+        have = sum(len(a) for a, _ in arrays)
+        patience = 10.0 if seconds is None else seconds
+        # with neither, once only: where reading itself causes events (a system call traced), there is no end to them
+        once = seconds is None and count is None
+        deadline = time.monotonic() + (0 if once else patience)
+        while count is None or have < count:
+            left = max(0.0, deadline - time.monotonic())
+            with uninterrupted():  # in slices; an answer that nobody takes would be events that nobody sees
+                got = self._drain(min(left, 0.2))
+                arrays += got
+            have += sum(len(a) for a, _ in got)
+            if got and seconds is None and not once:
+                deadline = time.monotonic() + patience
+            if left <= 0 and (not got or seconds is not None or once):
+                break
+
+    def _split(self, arrays, count: int | None):
+        if count is None or sum(len(a) for a, _ in arrays) <= count:
             return arrays
         out, room = [], count
         for i, (array, extra) in enumerate(arrays):
@@ -155,6 +159,8 @@ class Events:
 
     def _drain(self, seconds: float) -> list[tuple[np.ndarray, dict | None]]:
         """One round trip: the records that have come, as typed arrays (views of the shared memory)."""
+        if self.closed:
+            raise BpfError(f"the events of map '{self._map.name}' are closed; open them again with its object's events()", errno.EBADF)
         try:
             found, memory = self._lab.bulk(self._size, "rings.drain", self._ring, ..., seconds)
         except AgentError as error:
@@ -170,7 +176,7 @@ class Events:
         self.discarded += reply["discarded"]
         size = self.type.size
         length = reply["length"]
-        if length:
+        if reply["places"] is None:
             stride = (length + HEADER + 7) // 8 * 8
             count = reply["bytes"] // stride
             if length < size:
@@ -278,12 +284,17 @@ class Stream:
 
     def _run(self):
         try:
-            while not self._stop.is_set() and (self._deadline is None or time.monotonic() < self._deadline):
+            while not self._over():
                 parts = self._events._drain(0.1)
                 if parts:
                     self._callback(self._events._frame(parts))
         except BaseException as error:  # noqa: BLE001 - belongs to whoever stops the stream
-            self._error = error
+            if not self._events.closed:
+                self._error = error
+
+    def _over(self) -> bool:
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        return late or self._stop.is_set() or self._events.closed
 
     @property
     def running(self) -> bool:

@@ -18,6 +18,7 @@ class UserRing:
         if source.type != "user_ringbuf":
             raise TypeError(f"map '{source.name}' is a {source.type}; only a user_ringbuf takes records from user space")
         self._map, self._lab = source, source._lab
+        self.closed = False
         self._number = self._lab.call(f"map '{source.name}' does not open", "rings.open_user_ring", source.fd)["ring"]
 
     def submit(self, value: Any) -> None:
@@ -37,5 +38,6 @@ class UserRing:
             )
 
     def close(self) -> None:
+        self.closed = True
         if self._lab.alive:
             self._lab.ask("rings.close_ring", self._number)

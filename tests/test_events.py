@@ -203,3 +203,78 @@ def test_what_has_no_events_and_no_type(lab, obj):
     with pytest.raises(TypeError, match="only a ringbuf or a perf_event_array"):
         m.events()
     m.close()
+
+
+EMPTY = r"""
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+struct event { u64 number; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, struct event); } ring SEC(".maps");
+SEC("syscall") int send(void *ctx) { u64 n = 1; return bpf_ringbuf_output(&ring, &n, 0, 0); }
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+def test_records_of_no_bytes(lab):
+    with lab.load(EMPTY) as obj:
+        events = obj.events()
+        for _ in range(3):
+            assert obj.programs["send"].test_run().retval == 0
+        assert len(events.read()) == 0 and events.wrong_size == 3
+
+
+def test_readers_at_once_share_the_events(obj, fill):
+    """Each event is seen once, by whoever reads first; also by two that were opened for the same map."""
+    import threading
+
+    readers = [obj.events("ring"), obj.events("ring")]
+    frames, stop = [], threading.Event()
+
+    def read(events):
+        while not stop.is_set():
+            frames.append(events.read(seconds=0.01))
+        frames.append(events.read())
+
+    threads = [threading.Thread(target=read, args=(events,)) for events in readers * 2]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        fill(2000)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    numbers = sorted(n for frame in frames for n in frame.number)
+    assert numbers == list(range(40_000)) and not obj.globals["lost"]
+
+
+def test_an_interrupt_keeps_what_was_read(obj, fill):
+    import os
+    import threading
+
+    events = obj.events("ring")
+    fill(500)
+    threading.Timer(0.3, os.kill, (os.getpid(), 2)).start()
+    with pytest.raises(KeyboardInterrupt):
+        events.read(seconds=20)
+    fill(500)
+    assert list(events.read().number) == list(range(1000))
+
+
+def test_closed_events_and_streams_of_a_closed_object(lab):
+    obj = lab.load(PROGRAM)
+    events, other = obj.events("ring"), obj.events("ring")
+    other.close()
+    with pytest.raises(bl.BpfError, match="events of map 'ring' are closed; open them again"):
+        other.read()
+    stream = events.stream(lambda frame: None)
+    obj.close()
+    stream.stop()
+    assert not stream.running
+
+
+def test_events_of_a_closed_lab_can_be_shown(fresh_lab):
+    events = fresh_lab.load(PROGRAM).events("ring")
+    fresh_lab.close()
+    assert "lost: not counted" in repr(events)
+    with pytest.raises(bl.MachineLost):
+        events.read()

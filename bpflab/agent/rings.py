@@ -12,6 +12,7 @@ import mmap
 import os
 import select
 import struct
+import threading
 
 from . import bulk
 from .serve import Refused, quick
@@ -20,6 +21,7 @@ from .syscalls import MAP_UPDATE_ELEM, Attr, bpf, info, perf_event_open
 BUSY, DISCARD = 1 << 31, 1 << 30  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
 _numbers = itertools.count(1)
 _open = {}
+_lock = threading.Lock()  # two that read one ring at once, or two rings of one map, would take the same events
 
 
 class Ring:
@@ -199,19 +201,28 @@ def drain(number, target, seconds):
         `bytes`, `data` (absent when it is in the target); of a ring buffer also `length` (of every record, 0 when they
         differ), `places` (u32 pairs of offset and length) and `discarded`; of a perf buffer `cpu`.
     """
-    ring = _open[number]
-    found = ring.drain(target)
+    with _lock:
+        found = _get(number).drain(target)
     if found is None and seconds:
-        ring.wait(seconds)
-        found = ring.drain(target)
+        _get(number).wait(seconds)
+        with _lock:
+            found = _get(number).drain(target)
     return found
+
+
+def _get(number):
+    try:
+        return _open[number]
+    except KeyError:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
 
 
 @quick
 def close_ring(number):
-    ring = _open.pop(number, None)
-    if ring:
-        ring.close()
+    with _lock:
+        ring = _open.pop(number, None)
+        if ring:
+            ring.close()
 
 
 @quick
@@ -250,7 +261,7 @@ def open_user_ring(fd):
 @quick
 def submit(number, record):
     """Write one record; False when there is no room."""
-    ring = _open[number]
+    ring = _get(number)
     need = (len(record) + 8 + 7) & ~7
     if need > ring.size - (ring.producer[0] - ring.consumer[0]):
         return False
