@@ -96,8 +96,11 @@ class Background:
                 kept += data
                 del kept[: -self.LIMIT]
                 self.printed.notify_all()
+        stream.close()
         with self.printed:
             self.printed.notify_all()
+        if stream is self.process.stdout:
+            self.process.wait()  # or it would stay a zombie until somebody asks for it
 
     def state(self):
         return {"pid": self.process.pid, "returncode": self.process.poll(), "stdout": bytes(self.out), "stderr": bytes(self.err)}
