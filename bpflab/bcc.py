@@ -163,8 +163,6 @@ def _object(lab: Lab, name: str, text: str, made: dict) -> Object:
         for function in made["programs"]
     }
     obj = Object(lab, name, made["handle"], types.btf, programs, maps, {}, text)
-    for one in maps.values():
-        one._object = obj
     for program in programs.values():
         program._load_if_known()
     return obj

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -113,10 +114,12 @@ class Codec:
 
     def _pack(self, many: Any, kind: Type, encode) -> tuple[bytes, int]:
         """Many keys or values as (bytes, count); arrays of the right dtype as they are, the rest one by one."""
-        if isinstance(many, np.ndarray) and not self.ncpus:
+        if not isinstance(many, Iterable) or np.ndim(many) == 0 and isinstance(many, np.ndarray):
+            raise TypeError(f"map '{self._name}': a batch is an array or a list of keys and one of values, not {many!r}")
+        if isinstance(many, np.ndarray) and many.ndim == 1 and not self.ncpus:
             if many.dtype == kind.dtype:
                 return np.ascontiguousarray(many).tobytes(), len(many)
-            if many.dtype.kind in "iu" and kind.dtype.kind in "iu" and many.ndim == 1 and len(many):
+            if many.dtype.kind in "iu" and kind.dtype.kind in "iu" and len(many):
                 bounds = np.iinfo(kind.dtype)
                 if bounds.min <= int(many.min()) and int(many.max()) <= bounds.max:
                     return many.astype(kind.dtype).tobytes(), len(many)

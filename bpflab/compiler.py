@@ -141,7 +141,7 @@ def compile_c(source: str, arch: str, vmlinux: Path, name: str = "program", line
     # log and bpftool find them; a fixed folder keeps objects alike wherever they are built
     arguments += ["-fdebug-compilation-dir=.", "-fno-crash-diagnostics"]
     text = "\n" * (line - 1) + source
-    file = re.sub(r"[^\w.-]", "_", name)
+    file = re.sub(r"[^\w.-]", "_", name).lstrip("-.")[:100] or "program"
     identity = "\0".join([_identity(program), *arguments, file, text])
     cached = cache_folder() / "objects" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.bpf.o"
     if cached.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import posixpath
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,7 +234,7 @@ class Lab:
 
     # -- pins
 
-    def pin_path(self, path: str | None) -> str:
+    def pin_path(self, path: str) -> str:
         """A whole path in the lab's bpffs for a bare name.
 
         Raises
@@ -241,9 +242,9 @@ class Lab:
         ValueError
             The path is outside of it.
         """
-        whole = str(path) if str(path).startswith("/") else f"{BPFFS}/{path}"
-        if not whole.startswith(BPFFS + "/") or "/../" in whole:
-            raise ValueError(f"'{path}' is not in the BPF filesystem; a pin's path begins with {BPFFS}/")
+        whole = posixpath.normpath(posixpath.join(BPFFS, path))
+        if not whole.startswith(BPFFS + "/"):
+            raise ValueError(f"'{path}' names nothing in the BPF filesystem; give a name, or a path that begins with {BPFFS}/")
         return whole
 
     def pinned(self, path: str) -> Map:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
+
+from .errors import BpfError
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -29,7 +32,12 @@ class Link:
 
     @property
     def fd(self) -> int:
-        return self._lab.ask("links.fd_of", self._number)
+        self._refuse_detached()
+        return self._lab.call(f"{self!r} has no descriptor", "links.fd_of", self._number)
+
+    def _refuse_detached(self) -> None:
+        if self.detached:
+            raise BpfError(f"{self!r} is over; attach the program again", errno.EBADF)
 
     def detach(self) -> None:
         """End it; a second time does nothing."""
@@ -48,6 +56,7 @@ class Link:
         """
         if self.program is None or self.program.attach_type != "trace_iter":
             raise TypeError(f"{self!r} is no iterator; only a program with SEC(\"iter/...\") can be read")
+        self._refuse_detached()
         return self._lab.call("iterator does not run", "links.read_iter", self._number).decode(errors="replace")
 
     def __enter__(self):

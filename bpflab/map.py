@@ -14,7 +14,7 @@ from .btf import Type, c
 from .codec import Codec
 from .errors import BpfError
 from .machines import AgentError
-from .refusal import refused
+from .refusal import pin_refused, refused
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -60,12 +60,12 @@ class Map:
         self._object = None
         self._rings: list = []
         self._links: list = []
+        self._inner: dict[int, Map] = {}
 
     def _ask(self, name: str, *arguments, doing: str, key=...):
-        if self.closed:
-            raise BpfError(f"map '{self.name}' was closed with its object; load it again", errno.EBADF)
+        fd = self.fd
         try:
-            return self._lab.ask(name, self._fd, *arguments)
+            return self._lab.ask(name, fd, *arguments)
         except AgentError as error:
             raise refused(self, error, doing, key) from None
 
@@ -121,7 +121,7 @@ class Map:
         netns = getattr(device, "netns", "") if self.type.startswith("devmap") else ""
         if netns:
             try:
-                self._lab.ask("maps.update_in", netns, self._fd, *packed, bits)
+                self._lab.ask("maps.update_in", netns, self.fd, *packed, bits)
             except AgentError as error:
                 raise refused(self, error, "not written", key) from None
             return
@@ -195,15 +195,14 @@ class Map:
             )
         # an array cannot grow; anything else may while it is read
         capacity = self.max_entries + (0 if self.type in ("array", "percpu_array") else SPARE + self.max_entries // 16)
-        if self.closed:
-            raise BpfError(f"map '{self.name}' was closed with its object; load it again", errno.EBADF)
+        fd = self.fd
         try:
             reply, memory = self._lab.bulk(
                 capacity * (self.key_size + self._codec.copied),
-                *("maps.read", self._fd, self.key_size, self._codec.copied, capacity, ..., remove),
+                *("maps.read", fd, self.key_size, self._codec.copied, capacity, ..., remove),
             )
         except AgentError as error:
-            raise refused(self, error, "not read") from None
+            raise refused(self, error, "not emptied" if remove else "not read") from None
         count = reply["count"]
         if "keys" in reply:
             keys, values = memoryview(reply["keys"]), memoryview(reply["values"])
@@ -315,8 +314,20 @@ class Map:
 
     @property
     def fd(self) -> int:
-        """The agent's descriptor. Of use as the value of a map of maps."""
+        """The agent's descriptor. Of use as the value of a map of maps.
+
+        Raises
+        ------
+        BpfError
+            The map is closed.
+        """
+        self._refuse_closed()
         return self._fd
+
+    def _refuse_closed(self) -> None:
+        if self.closed:
+            how = "closed with its object; load it again" if self._object else "closed; create or open it again"
+            raise BpfError(f"map '{self.name}' was {how}", errno.EBADF)
 
     @property
     def frozen(self) -> bool:
@@ -345,7 +356,10 @@ class Map:
             The whole path.
         """
         path = self._lab.pin_path(path)
-        self._ask("maps.pin", path, doing=f"not pinned to {path}")
+        try:
+            self._lab.ask("maps.pin", self.fd, path)
+        except AgentError as error:
+            raise pin_refused(self, error, path) from None
         self.pins.append(path)
         return path
 
@@ -366,7 +380,11 @@ class Map:
         """
         if self.type not in ("array_of_maps", "hash_of_maps"):
             raise TypeError(f"map '{self.name}' is a {self.type}, which holds no maps")
-        return self._lab.map_by_id(self[key])
+        number = self[key]
+        held = self._inner.get(number)
+        if held is None or held.closed:
+            held = self._inner[number] = self._lab.map_by_id(number)
+        return held
 
     def attach(self) -> Link:
         """Put a struct_ops map to work: the kernel calls its functions where it is asked for by name.
@@ -407,8 +425,7 @@ class Map:
         """
         from .user_ring import UserRing
 
-        if self.closed:
-            raise BpfError(f"map '{self.name}' was closed with its object; load it again", errno.EBADF)
+        self._refuse_closed()
         writer = next((ring for ring in self._rings if isinstance(ring, UserRing)), None)
         if writer is None:
             writer = UserRing(self)
@@ -421,8 +438,11 @@ class Map:
 
     def close(self) -> None:
         """Give up the descriptor; the map lives on as long as a program, a pin or another map holds it."""
-        if not self.closed:
-            self.closed = True
+        if self.closed:
+            return
+        self._close_rings()
+        self.closed = True
+        if self._object is None and self._lab.alive:  # the descriptor of an object's map is libbpf's
             self._lab.ask("maps.close", self._fd)
 
     def __repr__(self) -> str:
@@ -440,5 +460,5 @@ def _flags(flags: str | int) -> int:
         return flags
     try:
         return kinds.UPDATE_FLAGS[flags.lower().removeprefix("bpf_")]
-    except KeyError:
+    except (KeyError, AttributeError):
         raise ValueError(f"flags are any, noexist, exist or lock, not {flags!r}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,8 +70,9 @@ class Object:
         self.maps: Mapping[str, Map] = Named("map", where, maps)
         self.globals = Globals(where, data)
         self.closed = False
-        for program in programs.values():
-            program._object = self
+        self._all_maps = [*maps.values(), *(section for section, _ in data.values())]
+        for one in [*programs.values(), *self._all_maps]:
+            one._object = self
 
     def events(self, name: str | None = None, type: Any = None, **options):
         """The events of its ring buffer or perf buffer.
@@ -96,11 +98,10 @@ class Object:
         self.closed = True
         for program in self.programs.values():
             program._close_links()
-        for one in self.maps.values():
+        for one in self._all_maps:
             for link in one._links:
                 link.detach()
-            one._close_rings()
-            one.closed = True
+            one.close()
         if self._lab.alive:
             self._lab.ask("objects.close", self._handle)
 
@@ -239,7 +240,8 @@ def _load_opened(lab, name, text, opened, variables, wanted, max_entries, replac
     where = f"object '{name}'"
     btf = Btf(opened["btf"]) if opened["btf"] else None
     sections = {m["name"]: m for m in opened["maps"] if m["internal"]}
-    places = {s: _variables(btf, s[s.index(".") :]) for s in sections}  # libbpf calls .data "NAME.data"
+    # libbpf calls .data "NAME.data", but .data.mine as it is (internal_map_name in libbpf.c)
+    places = {s: _variables(btf, s) or _variables(btf, s[s.rindex(".") :]) for s in sections}
     known = {v: (s, t, offset) for s, found in places.items() for v, (t, offset) in found.items()}
     initial: dict[str, bytearray] = {}
     for variable, value in variables.items():
@@ -259,8 +261,11 @@ def _load_opened(lab, name, text, opened, variables, wanted, max_entries, replac
                 sizes[m["name"]] = 0
             elif kind == "perf_event_array" and m["value_size"] not in (0, 4):
                 sizes[m["name"]] = 4
+    wanted = [wanted] if isinstance(wanted, str) else wanted
     for one in wanted or ():
         Named("program", where, {p["name"]: p for p in opened["programs"]})[one]
+    for one in max_entries or ():
+        Named("map", where, {m["name"]: m for m in opened["maps"] if not m["internal"]})[one]
     settings = {
         "initial": {s: bytes(data) for s, data in initial.items()},
         "value_size": sizes,
@@ -291,10 +296,7 @@ def _load_opened(lab, name, text, opened, variables, wanted, max_entries, replac
         for p in opened["programs"]
         if p["name"] in loaded["programs"]
     }
-    made = Object(lab, name, handle, btf, programs, maps, data, text)
-    for one in maps.values():
-        one._object = made
-    return made
+    return Object(lab, name, handle, btf, programs, maps, data, text)
 
 
 def _replacements(programs: list[dict], wanted, target: Program | None) -> dict[str, tuple[int, str]]:
@@ -330,8 +332,23 @@ def _refused(lab: Lab, payload: dict, name: str, text: str | None, programs: lis
     about = next((p for p in programs if p["name"] == failed), None)
     if about:
         kind = kinds.name_of(kinds.PROG_TYPES, about["type"])
-        feature = f"program type of '{failed}', SEC(\"{about['section']}\"),"
+        section = about["section"]
+        if kind == "unspec":
+            return ObjectError(
+                f"program '{failed}' has SEC(\"{section}\"), which the libbpf of {lab.machine} does not know; "
+                'write what it is, such as SEC("xdp") or SEC("tp/syscalls/sys_enter_openat")'
+            )
+        if number == errno.ESRCH and "/" in section:
+            return BpfError(
+                f"program '{failed}' was not loaded: the kernel's BTF has no '{section.partition('/')[2]}', as "
+                f"SEC(\"{section}\") wants; look for it with lab.sh('bpftool btf dump file /sys/kernel/btf/vmlinux')",
+                number,
+            )
+        feature = f"{section.partition('/')[0]} (program '{failed}')"
         if number in (errno.EPERM, errno.EINVAL, errno.ENOTSUP, 524):
             reason = f"the kernel refused a {kind} program with {errno.errorcode.get(number, number)} and no verifier log"
             return NotSupportedError(feature, lab.where, reason, number)
-    return BpfError(f"object '{name}' was not loaded: {'; '.join(said) or payload['message']}", number)
+    text = f"object '{name}' was not loaded: {'; '.join(said) or payload['message']}"
+    if any(re.search(r"map '.*': failed to create", line) for line in said) and number == errno.EINVAL:
+        text += "; see that the definition of the map has a type, a max_entries above 0, a key and a value that are not empty"
+    return BpfError(text, number)

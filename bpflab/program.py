@@ -9,6 +9,7 @@ from . import kinds
 from .errors import BpfError, NotSupportedError, UnknownNameError
 from .link import Link
 from .machines import AgentError
+from .refusal import attach_hint
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -63,13 +64,24 @@ class Program:
 
     @property
     def fd(self) -> int:
-        """The agent's descriptor; of use as the value of a prog_array."""
+        """The agent's descriptor; of use as the value of a prog_array.
+
+        Raises
+        ------
+        BpfError
+            The program was unloaded.
+        """
+        self._refuse_closed()
         return self._fd
+
+    def _refuse_closed(self) -> None:
+        if self._object is not None and self._object.closed:
+            raise BpfError(f"program '{self.name}' was unloaded with its object; load it again", errno.EBADF)
 
     @property
     def info(self) -> dict:
         """What the kernel says of it now (struct bpf_prog_info): tag, lengths, map_ids, run_cnt, run_time_ns, ..."""
-        return self._lab.call(f"program '{self.name}' is not there any more", "programs.describe", self._fd)
+        return self._lab.call(f"program '{self.name}' is not there any more", "programs.describe", self.fd)
 
     def stats(self) -> dict:
         """Runs and run time, counted from the first call of `stats` on this lab.
@@ -86,14 +98,13 @@ class Program:
     # -- attach
 
     def _attach(self, target: str, feature: str, name: str, *arguments) -> Link:
-        if self._object is not None and self._object.closed:
-            raise BpfError(f"program '{self.name}' was unloaded with its object; load it again", errno.EBADF)
+        self._refuse_closed()
         try:
             about = self._lab.ask(name, *arguments)
         except AgentError as error:
             raise self._complain(error, target, feature) from None
         link = Link(self._lab, self, target, about)
-        self._links.append(link)
+        self._links = [*(one for one in self._links if not one.detached), link]
         return link
 
     def _complain(self, error: AgentError, target: str, feature: str) -> Exception:
@@ -106,18 +117,15 @@ class Program:
             return NotSupportedError(f"{feature} ({target})", self._lab.where, said or str(error), number)
         if error.payload["type"] == "NoDevice":
             return BpfError(f"program '{self.name}' does not attach: {error}", number)
-        hint = {
-            errno.ENOENT: "nothing has that name; look for it with lab.sh",
-            errno.EBUSY: "something is attached there already; detach it first",
-            errno.EINVAL: f"its type '{self.type}', as SEC(\"{self.section}\") made it, does not fit this place",
-            errno.EBADF: "the path is neither a control group nor a network namespace",
-            errno.EEXIST: "it is attached there already",
-            errno.EPERM: "the kernel does not allow it",
-        }.get(number, "")
+        hint = attach_hint(self, target, number)
         parts = [f"program '{self.name}' does not attach to {target}"]
         parts += [f": {said or error}"] if said or number == 0 else []
         parts += [f"; {hint}"] if hint else []
         return BpfError("".join(parts), number)
+
+    def _must_be(self, attach_type: str, section: str) -> None:
+        if self.attach_type != attach_type:
+            raise TypeError(f"program '{self.name}' is SEC(\"{self.section}\"); this is for SEC(\"{section}\"), attach() is for any")
 
     def _close_links(self) -> None:
         for link in self._links:
@@ -154,6 +162,8 @@ class Program:
         how = _NAMED_LATER.get(self.section.removesuffix(".s"))
         if how:
             raise TypeError(f"program '{self.name}': SEC(\"{self.section}\") does not say where it goes; say it with {how}(...)")
+        if self.type == "tracepoint":
+            self._lab.check_tracepoint(*self.section.split("/")[1:3])  # offers the near names
         feature = self.section.split("/")[0].rstrip("+")
         if feature in ("kprobe", "kretprobe", "ksyscall", "kretsyscall"):
             feature = "kprobe"
@@ -167,7 +177,7 @@ class Program:
 
     def attach_raw_tracepoint(self, name: str) -> Link:
         """A tracepoint with its raw arguments (BPF_RAW_TRACEPOINT_OPEN)."""
-        return self._attach(f"raw tracepoint {name}", "raw_tracepoint", "links.raw_tracepoint", self._fd, name)
+        return self._attach(f"raw tracepoint {name}", "raw_tracepoint", "links.raw_tracepoint", self.fd, name)
 
     def attach_kprobe(self, function: str, *, offset: int = 0, retprobe: bool = False, cookie: int = 0) -> Link:
         """A kernel function, at its entry or `offset` bytes in, or at its return."""
@@ -193,6 +203,8 @@ class Program:
             Only this process; None for all.
         """
         name, offset = (symbol, 0) if isinstance(symbol, str) else ("", symbol)
+        if offset < 0:
+            raise ValueError(f"an offset in {binary} is 0 or more, not {offset}")
         target = f"{'uretprobe' if retprobe else 'uprobe'} {binary}:{symbol}"
         path = self._lab.find_binary(binary)
         arguments = (self._handle, self.name, path, name, offset, -1 if pid is None else pid, retprobe, cookie)
@@ -226,6 +238,8 @@ class Program:
             frequency = frequency or 99
         kind, config = kinds.PERF_EVENTS[event]
         where = [-1] if pid is not None else list(cpus) if cpus is not None else list(range(self._lab.online))
+        if not where:
+            raise ValueError("cpus has no CPU in it; leave it out for all of them")
         arguments = (self._handle, self.name, kind, config, frequency, period, -1 if pid is None else pid, where)
         return self._attach(f"perf event {event}", f"perf event {event}", "links.perf_event", *arguments)
 
@@ -253,10 +267,10 @@ class Program:
         """The same place the old way: a direct-action filter on a clsact qdisc."""
         ingress = _direction(direction) == "ingress"
         target = f"tc {direction} of {_name(dev)}"
-        return self._attach(target, "tc", "links.clsact", self._fd, _netns(dev), _name(dev), ingress)
+        return self._attach(target, "tc", "links.clsact", self.fd, _netns(dev), _name(dev), ingress)
 
     def _on_dev(self, dev, target: str, feature: str, attach_type: str, flags: int) -> Link:
-        arguments = (self._fd, _netns(dev), _name(dev), _ATTACH[attach_type], flags)
+        arguments = (self.fd, _netns(dev), _name(dev), _ATTACH[attach_type], flags)
         return self._attach(target, feature, "links.create_dev", *arguments)
 
     def attach_cgroup(self, cgroup, attach_type: str | None = None) -> Link:
@@ -278,12 +292,12 @@ class Program:
         path = getattr(cgroup, "path", cgroup)
         kind = kinds.number_of(kinds.ATTACH_TYPES, attach_type or self.attach_type, "attach type")
         target = f"{kinds.ATTACH_TYPES[kind]} of {path}"
-        return self._attach(target, kinds.ATTACH_TYPES[kind], "links.create_path", self._fd, path, kind)
+        return self._attach(target, kinds.ATTACH_TYPES[kind], "links.create_path", self.fd, path, kind)
 
     def attach_netns(self, netns="") -> Link:
         """A network namespace (sk_lookup, flow_dissector): a host of a `netlab`, or the lab machine's own."""
         path = getattr(netns, "netns", netns) or "/proc/self/ns/net"
-        return self._attach(f"network namespace {path}", self.type, "links.create_path", self._fd, path, _ATTACH[self.attach_type])
+        return self._attach(f"network namespace {path}", self.type, "links.create_path", self.fd, path, _ATTACH[self.attach_type])
 
     def attach_lwt(self, dev, destination: str, via: str = "") -> Link:
         """A route (lwt_in, lwt_out, lwt_xmit): packets to `destination` out of an interface pass the program.
@@ -298,42 +312,46 @@ class Program:
         """
         target = f"the route to {destination} on {_name(dev)}"
         direction = self.type.removeprefix("lwt_")
-        return self._attach(target, self.type, "links.route", self._fd, _netns(dev), _name(dev), destination, via, direction)
+        return self._attach(target, self.type, "links.route", self.fd, _netns(dev), _name(dev), destination, via, direction)
 
     def attach_socket(self, target) -> Link:
         """A socket filter: on a `Socket` of the lab, or on a raw packet socket opened for an interface."""
         if hasattr(target, "recv"):
-            return self._attach(f"{target!r}", "socket filter", "links.socket_option", self._fd, target.fd, 50, 27)
+            return self._attach(f"{target!r}", "socket filter", "links.socket_option", self.fd, target.fd, 50, 27)
         return self._attach(
-            f"a packet socket on {_name(target)}", "socket filter", "links.packet_socket", self._fd, _netns(target), _name(target)
+            f"a packet socket on {_name(target)}", "socket filter", "links.packet_socket", self.fd, _netns(target), _name(target)
         )
 
     def attach_reuseport(self, sock) -> Link:
         """A group of sockets that share a port (SO_ATTACH_REUSEPORT_EBPF); any of them stands for the group."""
-        return self._attach(f"{sock!r}", "sk_reuseport", "links.socket_option", self._fd, sock.fd, 52, 68)
+        return self._attach(f"{sock!r}", "sk_reuseport", "links.socket_option", self.fd, sock.fd, 52, 68)
 
     def attach_sockmap(self, map: Map) -> Link:
         """A sock map or sock hash (sk_skb, sk_msg): every socket that is put into it from now on, until it is taken out."""
         if map.type not in ("sockmap", "sockhash"):
             raise TypeError(f"program '{self.name}' attaches to a sock map or sock hash, not to {map!r}")
         kind = _ATTACH[self.attach_type]
-        return self._attach(f"map '{map.name}'", self.attach_type, "links.raw_attach", self._fd, map.fd, kind)
+        return self._attach(f"map '{map.name}'", self.attach_type, "links.raw_attach", self.fd, map.fd, kind)
 
     def attach_iter(self, map: Map | None = None) -> Link:
         """An iterator; `link.read()` runs it. One that walks a map's elements takes the map."""
+        self._must_be("trace_iter", "iter/...")
         if map is None:
             return self._attach(self.section, "iter", "links.auto", self._handle, self.name)
         return self._attach(f"iterator of map '{map.name}'", "iter", "links.iter_map", self._handle, self.name, map.fd)
 
     def attach_fentry(self) -> Link:
         """A kernel function's entry, by BTF, as SEC("fentry/...") names it."""
+        self._must_be("trace_fentry", "fentry/...")
         return self._attach(self.section, "fentry", "links.auto", self._handle, self.name)
 
     def attach_fexit(self) -> Link:
+        self._must_be("trace_fexit", "fexit/...")
         return self._attach(self.section, "fexit", "links.auto", self._handle, self.name)
 
     def attach_lsm(self) -> Link:
         """A security hook, as SEC("lsm/...") names it."""
+        self._must_be("lsm_mac", "lsm/...")
         return self._attach(self.section, "LSM programs", "links.auto", self._handle, self.name)
 
     # -- run and look
@@ -366,7 +384,7 @@ class Program:
         size_out = (len(data) + 256 + 4096) if packet and self.type != "flow_dissector" else 64 if packet else 0
         arguments = [data, ctx, 0 if not packet and repeat == 1 else repeat, size_out]
         try:
-            reply = self._lab.ask("programs.test_run", self._fd, *arguments, 0 if cpu is None else 1, cpu or 0)
+            reply = self._lab.ask("programs.test_run", self.fd, *arguments, 0 if cpu is None else 1, cpu or 0)
         except AgentError as error:
             number = error.payload["errno"]
             if number in (errno.EOPNOTSUPP, 524) or (number == errno.EINVAL and self.type in ("kprobe", "tracepoint", "perf_event")):
@@ -376,7 +394,7 @@ class Program:
             what = f"program '{self.name}' does not run on this data"
             if number == errno.EINVAL and packet and len(data) < 14:
                 what += f": {len(data)} bytes, but a packet has at least the 14 of an Ethernet header"
-            raise BpfError(what, number) from None
+            raise error.blame(what) from None
         return TestRun(reply["retval"], reply["data"], reply["duration_ns"], reply["ctx"])
 
     def disassemble(self, kind: str = "xlated"):
@@ -386,7 +404,7 @@ class Program:
         ----------
         kind : {"xlated", "jited"}
         """
-        return self._lab.sh(["bpftool", "prog", "dump", kind, "id", str(self.id), *(["linum"] if kind == "xlated" else [])]).stdout
+        return self._lab.sh(["bpftool", "prog", "dump", kind, "id", str(self.info["id"]), *(["linum"] if kind == "xlated" else [])]).stdout
 
     def __repr__(self) -> str:
         return f"<{self.type} program '{self.name}', SEC(\"{self.section}\"), id {self.id}>"

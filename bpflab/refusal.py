@@ -1,4 +1,4 @@
-"""What the kernel means by a bare errno, in the words of the map that it refused."""
+"""What the kernel means by a bare errno, in the words of the map or program that it refused."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .errors import BpfError
 if TYPE_CHECKING:
     from .machines import AgentError
     from .map import Map
+    from .program import Program
 
 _INNER = "an inner map must be like the one it was made with: type, key size, value size and flags"
 _COOKIE = "what user space reads of a socket is its cookie, which has 8 bytes: __type(value, __u64)"
@@ -64,8 +65,38 @@ def _reason(m: Map, number: int, doing: str) -> str | None:
         return 'the key is there already; use flags="exist" or "any" to replace its value'
     if number == errno.ENOENT:
         return 'there is no such key; use flags="noexist" or "any" to insert it'
-    if number == errno.EINVAL and m.type in ("array", "percpu_array") and doing == "not deleted":
+    if m.type in ("array", "percpu_array") and doing in ("not deleted", "not taken", "not emptied"):
         return "elements of an array cannot be deleted; write a zero instead"
-    if number == errno.EBADF and m.closed:
-        return "it was closed with its object; load it again"
     return None
+
+
+# kernel/bpf/inode.c
+_PINS = {
+    errno.EEXIST: "something has that name; choose another, or remove it with lab.unpin",
+    errno.ENOENT: "there is no such folder; make it with lab.sh, or pin to a bare name",
+    errno.EPERM: "names in the BPF filesystem have no '.'; choose another",
+}
+
+
+def pin_refused(m: Map, error: AgentError, path: str) -> BpfError:
+    """The same for a pin, where an errno is about the path."""
+    number = error.payload["errno"]
+    return BpfError(f"map '{m.name}' is not pinned to {path}: {_PINS.get(number, error)}", number)
+
+
+def attach_hint(program: Program, target: str, number: int) -> str:
+    """The next step where a program does not attach, or ""."""
+    if number == errno.EINVAL and program.type == "perf_event":
+        return "give CPUs that are online, and no more a second than /proc/sys/kernel/perf_event_max_sample_rate says"
+    if number == errno.EINVAL and target.startswith(("uprobe", "uretprobe")):
+        return "give the name of a function, or an offset inside of the file's code"
+    if number == errno.EBADF and program.type.startswith(("cgroup", "sock_ops", "sk_lookup", "flow_dissector")):
+        return "the path is neither a control group nor a network namespace"
+    return {
+        errno.ENOENT: "nothing has that name; look for it with lab.sh",
+        errno.ESRCH: "no such process runs",
+        errno.EBUSY: "something is attached there already; detach it first",
+        errno.EINVAL: f"its type '{program.type}', as SEC(\"{program.section}\") made it, does not fit this place",
+        errno.EEXIST: "it is attached there already",
+        errno.EPERM: "the kernel does not allow it",
+    }.get(number, "")

@@ -23,8 +23,7 @@ def attach(map: Map) -> Link:
     """See `Map.attach`."""
     if map.type != "struct_ops":
         raise TypeError(f"map '{map.name}' is a {map.type}; only a struct_ops map is attached, others belong to programs")
-    if map.closed:
-        raise BpfError(f"map '{map.name}' was closed with its object; load it again", errno.EBADF)
+    map._refuse_closed()
     try:
         about = map._lab.ask("links.struct_ops", map._object._handle, map.name)
     except AgentError as error:

@@ -44,7 +44,7 @@ class Explanation:
 _SOURCE = re.compile(r"^; (?P<text>.*?)(?: @ (?P<file>[^@:]+):(?P<line>\d+))?$")
 _NOT_A_VERDICT = re.compile(
     r"^$|^; |^\d+: |^processed \d+ insns|^verification time|^stack depth|^max_states|^R\d+(_[a-z]+)?=|^from \d+|^func#|^mark_"
-    r"|^last_idx|^regs=|^parent |^arg#\d+ |^BPF program|^Live regs|^\s"
+    r"|^last_idx|^(old|cur) state:|^regs=|^parent |^arg#\d+ |^BPF program|^Live regs|^\s"
 )
 
 

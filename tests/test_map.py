@@ -339,3 +339,92 @@ def test_sizes_of_addresses_in_keys(make):
     m = make("hash", "__be32", "u32", 2)
     m["10.0.0.1"] = 1
     assert m.keys() == [int(ipaddress.ip_address("10.0.0.1"))]
+
+
+def test_a_batch_is_one_row_of_keys(make):
+    """Two columns of u32 are no u32 keys, though their bytes would do."""
+    m = make("hash", "u32", "u32", 8, name="rows")
+    with pytest.raises(TypeError, match="key of map 'rows'"):
+        m.update_batch(np.array([[1, 2], [3, 4]], "u4"), np.array([1, 2], "u4"))
+    for nothing in (5, np.array(5)):
+        with pytest.raises(TypeError, match="map 'rows': a batch is"):
+            m.update_batch(nothing, nothing)
+    assert len(m) == 0
+
+
+def test_a_batch_refused_as_a_whole_wrote_nothing(make):
+    m = make("hash", "u32", "u32", 8)
+    m.freeze()
+    with pytest.raises(bl.BpfError, match="0 of 3 entries written, then stopped: it is frozen"):
+        m.update_batch(range(3), range(3))
+
+
+def test_what_an_array_does_not_do(make):
+    m = make("array", "u32", "u32", 2)
+    for attempt in (lambda: m.pop(1), lambda: m.to_frame(remove=True)):
+        with pytest.raises(bl.BpfError, match="cannot be deleted; write a zero"):
+            attempt()
+    with pytest.raises(ValueError, match="any, noexist, exist"):
+        m.update(1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "text"),
+    [
+        ("twice", bl.BpfError, "something has that name"),
+        ("no/folder", bl.BpfError, "there is no such folder"),
+        ("a.b", bl.BpfError, "have no '.'"),
+        ("", ValueError, "names nothing"),
+        ("..", ValueError, "names nothing"),
+        ("/sys/fs/bpf/../../x", ValueError, "names nothing"),
+        (None, TypeError, "NoneType"),
+    ],
+)
+def test_pins_that_cannot_be(lab, make, path, error, text):
+    m = make("hash", "u32", "u32", 4)
+    m.pin("twice")
+    try:
+        with pytest.raises(error, match=text):
+            m.pin(path)
+    finally:
+        m.unpin()
+
+
+def test_a_closed_map_of_an_object_touches_nothing_of_others(lab, make):
+    """Its number as a descriptor of the agent may be that of another map by now."""
+    source = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, u32); __type(value, u32); } m SEC(".maps");
+u32 number = 5;
+"""
+    obj = lab.load(source)
+    obj.maps["m"].close()
+    others = [make("hash", "u32", "u32", 4) for _ in range(3)]
+    obj.close()
+    others += [make("hash", "u32", "u32", 4) for _ in range(5)]
+    for one in others:
+        one[1] = 1
+    for attempt in (lambda: obj.maps["m"][1], lambda: obj.maps["m"].fd, lambda: obj.globals["number"]):
+        with pytest.raises(bl.BpfError, match="closed with its object"):
+            attempt()
+    with pytest.raises(bl.BpfError, match="closed with its object"):
+        obj.globals["number"] = 6
+    assert all(one.items() == [(1, 1)] for one in others)
+
+
+def test_inner_maps_are_opened_once(make):
+    inner = make("array", "u32", "u64", 2, name="inner")
+    outer = make("array_of_maps", "u32", None, 4, inner=inner)
+    outer[0] = inner
+    assert outer.inner(0) is outer.inner(0)
+    outer.inner(0).close()
+    assert outer.inner(0)[1] == 0
+
+
+def test_closing_a_map_after_its_lab(fresh_lab):
+    m = fresh_lab.create_map("hash", "u32", "u32", 4)
+    fresh_lab.close()
+    m.close()
+    with pytest.raises(bl.BpfError, match="was closed; create or open it again"):
+        m[1]

@@ -177,3 +177,97 @@ with bl.Lab(quiet=True) as lab, lab.load(open("{tmp_path}.c").read()) as obj:
         vmlinux = str(lab.vmlinux)
     done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", vmlinux, sys.executable], capture_output=True, text=True)
     assert done.stdout.strip() == "101", done.stderr
+
+
+@pytest.mark.parametrize("name", ["v1.2", "../../x", "-o", "..", "x" * 300, "mön \"präg'"])
+def test_any_name(lab, name):
+    with lab.load(COUNTER + f"/* {name} */", name=name, step=5) as obj:
+        assert obj.globals["total"] == 100 and obj.globals["step"] == 5
+
+
+def test_sections_of_data_with_names_of_their_own(lab):
+    text = HEAD + """
+int first SEC(".data.mine") = 4;
+const int second SEC(".rodata.mine") = 5;
+static volatile int third = 6;
+SEC("syscall") int sum(void *ctx) { return ++first + second + third; }
+"""
+    with lab.load(text + LICENCE, name="a.b", third=7) as obj:
+        assert obj.programs["sum"].test_run().retval == 17
+        assert [obj.globals[name] for name in ("first", "second", "third")] == [5, 5, 7]
+
+
+def test_a_section_that_libbpf_does_not_know(lab):
+    with pytest.raises(bl.ObjectError, match=r'SEC\("banana"\), which the libbpf of local does not know'):
+        lab.load(HEAD + 'SEC("banana") int f(void *ctx) { return 0; }' + LICENCE)
+
+
+def test_a_kernel_function_that_does_not_exist(lab):
+    with pytest.raises(bl.BpfError, match="BTF has no 'no_such_function', as SEC") as caught:
+        lab.load(HEAD + 'SEC("fentry/no_such_function") int f(void *ctx) { return 0; }' + LICENCE)
+    assert not isinstance(caught.value, bl.NotSupportedError)
+
+
+def test_sizes_and_programs_of_names_that_do_not_exist(lab):
+    with pytest.raises(bl.UnknownNameError, match="no map named 'sen'.*did you mean 'seen'"):
+        lab.load(COUNTER, max_entries={"sen": 5})
+    with pytest.raises(bl.UnknownNameError, match="no program named 'cont'.*did you mean 'count'"):
+        lab.load(COUNTER, programs="cont")
+    with lab.load(COUNTER, programs="count") as obj:
+        assert list(obj.programs) == ["count"]
+
+
+def test_a_definition_without_a_size(lab):
+    text = 'struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, u32); __type(value, u32); } m SEC(".maps");'
+    with pytest.raises(bl.BpfError, match="map 'm': failed to create.*max_entries above 0"):
+        lab.load(HEAD + text)
+
+
+def test_an_unloaded_program(lab):
+    obj = lab.load(COUNTER)
+    program = obj.programs["count"]
+    obj.close()
+    with lab.load(COUNTER):  # may have the descriptor now that the other had
+        for attempt in (lambda: program.info, lambda: program.fd, program.stats, program.test_run, program.disassemble, program.attach):
+            with pytest.raises((bl.BpfError, TypeError), match="unloaded with its object|takes no|attach"):
+                attempt()
+
+
+def test_a_detached_iterator(lab):
+    with lab.load(HEAD + 'SEC("iter/task") int each(void *ctx) { return 0; }' + LICENCE) as obj:
+        link = obj.programs["each"].attach()
+        assert link.read() == "" and link.fd > 0
+        link.detach()
+        link.detach()
+        for attempt in (link.read, lambda: link.fd):
+            with pytest.raises(bl.BpfError, match="is over; attach the program again"):
+                attempt()
+
+
+def test_places_that_cannot_be(lab):
+    text = """
+SEC("tp/syscalls/sys_enter_opena") int near(void *ctx) { return 0; }
+SEC("uprobe") int probe(void *ctx) { return 0; }
+SEC("perf_event") int sample(void *ctx) { return 0; }
+"""
+    with lab.load(HEAD + text + LICENCE) as obj:
+        near, probe, sample = (obj.programs[name] for name in ("near", "probe", "sample"))
+        with pytest.raises(bl.UnknownNameError, match="did you mean 'sys_enter_openat'"):
+            near.attach()
+        with pytest.raises(ValueError, match="0 or more, not -5"):
+            probe.attach_uprobe("libc.so.6", -5)
+        with pytest.raises(bl.BpfError, match="an offset inside of the file"):
+            probe.attach_uprobe("libc.so.6", 1 << 40)
+        with pytest.raises(ValueError, match="cpus has no CPU"):
+            sample.attach_perf_event(cpus=[])
+        with pytest.raises(bl.BpfError, match="perf_event_max_sample_rate"):
+            sample.attach_perf_event(frequency=10**9)
+        for wrong in (near.attach_iter, near.attach_lsm, near.attach_fentry, near.attach_fexit):
+            with pytest.raises(TypeError, match="this is for SEC"):
+                wrong()
+
+
+def test_a_loop_without_end_is_called_one(lab):
+    text = 'SEC("xdp") int spin(struct xdp_md *c) { volatile int i = 0; while (1) i++; return 0; }'
+    with pytest.raises(bl.VerifierError, match="infinite loop detected"):
+        lab.load(HEAD + text + LICENCE)

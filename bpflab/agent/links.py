@@ -245,7 +245,6 @@ def fd_of(number):
     return _links[number].fd()
 
 
-@quick
 def detach(number):
     held = _links.pop(number, None)
     if held:

@@ -310,7 +310,8 @@ def write(fd, keys, values, count, flags=0):
         return count, 0
     except OSError as error:
         if error.errno not in _NO_BATCH:
-            return attr.get("I", 32), error.errno
+            done = attr.get("I", 32)
+            return (done if done < count else 0), error.errno  # what was refused as a whole leaves the count as it was
     one = Attr("IQQQ", fd, 0, 0, flags)
     key_size, value_size = len(keys) // count, len(values) // count
     for i in range(count):

@@ -8,7 +8,7 @@ import re
 from . import maps
 from .libbpf import OpenOpts, lib, listening, must
 from .programs import describe as describe_program
-from .serve import Refused, quick
+from .serve import Refused
 
 _numbers = itertools.count(1)
 _objects = {}
@@ -163,7 +163,6 @@ def _refuse(opened, number, said):
     raise Refused("Load", "the object does not load", number, program=failed or "", log=log, said=lines)
 
 
-@quick
 def close(handle):
     opened = _objects.pop(handle, None)
     if opened:
