@@ -493,14 +493,25 @@ int BPF_PROG(count, int dfd, const char *name, struct open_how *how, long result
 
 
 @pytest.mark.needs("fmod_ret")
-def test_fmod_ret(load):
-    obj = load("""
-SEC("fmod_ret/bpf_modify_return_test") int BPF_PROG(count, int a, int *b, int ret) { seen++; return 0; }""")
-    program = obj.programs["count"]
-    with program.attach() as link:
-        assert link.id
-        program.test_run()  # the kernel's own test run of such programs calls the function
-    assert obj.globals["seen"] == 1
+def test_fmod_ret(load, tmp_path):
+    text = """
+SEC("fmod_ret/security_file_open") int BPF_PROG(count, struct file *file, int ret)
+{
+    if (bpf_get_current_pid_tgid() >> 32 != only)
+        return ret;
+    seen++;
+    return value ? -1 : ret;
+}"""
+    obj = load(text, only=os.getpid())
+    path = tmp_path / "file"
+    path.write_text("x")
+    with obj.programs["count"].attach():
+        assert path.read_text() == "x"
+        obj.globals["value"] = 1
+        with pytest.raises(PermissionError):
+            path.read_text()
+        obj.globals["value"] = 0
+    assert obj.globals["seen"] >= 2
 
 
 @pytest.mark.needs("lsm")

@@ -299,7 +299,7 @@ BPF_HASH(reads, u32, u64);
 KFUNC_PROBE(vfs_read) { reads.increment(1); return 0; }
 """
     with lab.bcc(text) as obj:
-        with obj.programs["kfunc__vmlinux__vfs_read"].attach():
+        with obj.programs["kfunc__vfs_read"].attach():
             lab.sh("cat /etc/hostname")
         assert obj.maps["reads"][1] >= 1
 
