@@ -34,6 +34,11 @@ RUN_PACKAGES = {
     "systemtap-sdt-dev": "USDT probes in C programs",
     "tcpdump": "classic BPF filters",
 }
+# Debian's name for this machine's architecture; where it has none, BCC says what it misses
+_HEADERS = {"x86_64": "linux-headers-amd64", "aarch64": "linux-headers-arm64"}.get(platform.machine())
+if _HEADERS:
+    RUN_PACKAGES[_HEADERS] = "the kernel's headers, which BCC compiles with"
+
 TEST_PACKAGES = {
     "chromium": "shows the widgets to the tests",
     "fonts-dejavu-core": "letters for chromium",
@@ -211,7 +216,7 @@ def _install_packages(missing, log, tree):
     print("These Debian packages are missing and will be installed:")
     reasons = RUN_PACKAGES | TEST_PACKAGES
     for name in missing:
-        print(f"  {name:18} {reasons[name]}")
+        print(f"  {name:20} {reasons[name]}")
     prefix = _root(command)
     as_root = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"]
     progress = Progress("apt")
