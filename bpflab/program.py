@@ -368,7 +368,7 @@ class Program:
         ctx : bytes, optional
             The context, for types that take one (a struct __sk_buff, the arguments of SEC("syscall")).
         cpu : int, optional
-            For raw tracepoints: run there.
+            Run there: two threads on two CPUs really run at the same time.
 
         Raises
         ------
@@ -379,12 +379,14 @@ class Program:
             raise TypeError(f"test_run takes the bytes of a packet, not {type(data).__name__}")
         if repeat < 1:
             raise ValueError(f"repeat is {repeat}; give 1 or more")
+        if cpu is not None and not 0 <= cpu < self._lab.ncpus:
+            raise ValueError(f"there is no CPU {cpu} on {self._lab.where}; give 0 to {self._lab.ncpus - 1}")
         packet = self.type in ("xdp", "sched_cls", "sched_act", "cgroup_skb", "socket_filter", "flow_dissector") or self.type.startswith("lwt")
         data = bytes(data) if data is not None else bytes(64) if packet else None
         size_out = (len(data) + 256 + 4096) if packet and self.type != "flow_dissector" else 64 if packet else 0
         arguments = [data, ctx, 0 if not packet and repeat == 1 else repeat, size_out]
         try:
-            reply = self._lab.ask("programs.test_run", self.fd, *arguments, 0 if cpu is None else 1, cpu or 0)
+            reply = self._lab.ask("programs.test_run", self.fd, *arguments, cpu, self.type.startswith("raw_tracepoint"))
         except AgentError as error:
             number = error.payload["errno"]
             if number in (errno.EOPNOTSUPP, 524) or (number == errno.EINVAL and self.type in ("kprobe", "tracepoint", "perf_event")):

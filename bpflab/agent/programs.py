@@ -79,8 +79,14 @@ def arrays(fd):
     return {name: reply.get(name, b"") for name in ("xlated", "jited", "line_info", "func_info")}
 
 
-def test_run(fd, data, ctx, repeat, size_out, flags, cpu):
+def test_run(fd, data, ctx, repeat, size_out, cpu=None, raw_tracepoint=False):
     """BPF_PROG_TEST_RUN, net/bpf/test_run.c.
+
+    Parameters
+    ----------
+    cpu : int or None
+        Where to run. The kernel goes to another CPU for raw tracepoints only (BPF_F_TEST_RUN_ON_CPU); for the other
+        types it runs the program in the calling thread, so the thread goes there.
 
     Returns
     -------
@@ -106,10 +112,16 @@ def test_run(fd, data, ctx, repeat, size_out, flags, cpu):
         len(ctx or b"") if ctx_out is not None else 0,
         at(ctx_in),
         at(ctx_out),
-        flags,
-        cpu,
+        1 if raw_tracepoint and cpu is not None else 0,
+        cpu if raw_tracepoint and cpu is not None else 0,
     )
-    bpf(PROG_TEST_RUN, attr)
+    everywhere = os.sched_getaffinity(0)
+    try:
+        if cpu is not None and not raw_tracepoint:
+            os.sched_setaffinity(0, {cpu})
+        bpf(PROG_TEST_RUN, attr)
+    finally:
+        os.sched_setaffinity(0, everywhere)
     return {
         "retval": attr.get("I", 4),
         "data": data_out.raw[: attr.get("I", 12)] if data_out is not None else None,
