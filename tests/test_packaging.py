@@ -1,6 +1,7 @@
 """What is declared in several places must be the same in all of them."""
 
 import importlib.metadata
+import json
 import re
 import subprocess
 import sys
@@ -47,13 +48,33 @@ def test_locks_hold_what_pyproject_asks_for():
         assert wanted.specifier.contains(test[canonicalize_name(wanted.name)]), text
 
 
+def imports(text: str) -> set[str]:
+    return set(re.findall(r"^\s*(?:import|from) (\w+)", text, re.M))
+
+
+def distributions(modules: set[str]) -> set[str]:
+    """The packages that modules come from; the standard library's are left out."""
+    known = importlib.metadata.packages_distributions()
+    return {canonicalize_name(name) for module in modules for name in known.get(module, [])}
+
+
+def in_notebooks() -> set[str]:
+    found = set()
+    for path in [*TREE.glob("notebooks/*.ipynb"), *TREE.glob("exercises/*.ipynb")]:
+        cells = json.loads(path.read_text())["cells"]
+        found |= imports("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
+    return found
+
+
+def test_notebooks_import_only_what_every_reader_has():
+    assert {"pandas", "pyelftools"} <= distributions(in_notebooks())
+    assert distributions(in_notebooks()) - set(pins("requirements.lock")) == set()
+
+
 def test_every_dependency_is_used():
-    sources = "\n".join(path.read_text() for path in (TREE / "bpflab").rglob("*.py"))
-    used = set(re.findall(r"^\s*(?:import|from) (\w+)", sources, re.M))
+    used = in_notebooks() | imports("\n".join(path.read_text() for path in (TREE / "bpflab").rglob("*.py")))
     used |= {"ipykernel", "ipywidgets"}  # what a notebook runs in, and what anywidget draws with
-    modules = importlib.metadata.packages_distributions()
-    distributions = {canonicalize_name(name) for module in used for name in modules.get(module, [module])}
-    assert {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]} - distributions == set()
+    assert {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]} - distributions(used) == set()
 
 
 def test_the_test_lock_holds_all_of_the_other():
