@@ -89,3 +89,18 @@ def number_of(names: list[str], text: str, what: str) -> int:
     if short not in names:
         raise UnknownNameError(what, text, names[1:])
     return names.index(short)
+
+
+def update_flags(flags: str | int) -> int:
+    """The BPF_ bits of "any", "noexist", "exist" and "lock".
+
+    Raises
+    ------
+    ValueError
+    """
+    if isinstance(flags, int):
+        return flags
+    try:
+        return UPDATE_FLAGS[flags.lower().removeprefix("bpf_")]
+    except (KeyError, AttributeError):
+        raise ValueError(f"flags are any, noexist, exist or lock, not {flags!r}") from None
