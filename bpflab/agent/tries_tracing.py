@@ -325,12 +325,6 @@ def trace_printk(t):
     t.load(RAW_TRACEPOINT, store + mov_reg(1, 10) + insn(0x07, 1, imm=-8) + mov(2, 8) + call(6) + returns(0))
 
 
-@feature("bpf_probe_write_user", "helper", "loaded a program that calls it")
-def probe_write_user(t):
-    code = insn(0x7A, 10, off=-8, imm=0) + mov_reg(2, 10) + insn(0x07, 2, imm=-8) + mov(1, 0) + mov(3, 8)
-    t.load(RAW_TRACEPOINT, code + call(36) + returns(0))
-
-
 @feature("kfunc", "helper", "loaded a program that calls the kernel function bpf_rcu_read_lock")
 def kfunc(t):
     calls = [t.kernel_type(name, BTF_KIND_FUNC) for name in ("bpf_rcu_read_lock", "bpf_rcu_read_unlock")]
