@@ -39,6 +39,8 @@ def run(lab: Lab, command, *, check, timeout, input, cwd, netns="", cgroup="") -
         raise CommandError(f"{_shown(command)}: {error}") from None
     texts = (reply[name].decode(errors="replace") for name in ("stdout", "stderr"))
     result = CommandResult(command, reply["returncode"], *texts)
+    if reply["flooded"]:
+        raise CommandError(f"{_shown(command)} prints more than is good here, and was ended; send it to a file, or through head", result)
     if reply["timed_out"]:
         raise CommandError(f"{_shown(command)} was ended after {timeout} s; give a longer timeout=, or use spawn", result)
     if check and result.returncode:

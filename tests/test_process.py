@@ -44,3 +44,32 @@ def test_what_is_no_command(lab, command):
             run(command)
     with pytest.raises(bl.CommandError, match="embedded null byte"):
         lab.sh("echo \0")
+
+
+def test_output_without_end(fresh_lab):
+    """What prints for ever is ended before it fills the machine's memory."""
+    with pytest.raises(bl.CommandError, match="'yes' prints more than is good here, and was ended; send it to a file") as caught:
+        fresh_lab.sh("yes")
+    assert 100_000_000 < len(caught.value.result.stdout) < 200_000_000
+    peak = next(line for line in Path(f"/proc/{_agent(fresh_lab)}/status").read_text().splitlines() if "VmHWM" in line)
+    assert int(peak.split()[1]) < 1_000_000, "kB of memory"
+
+
+def test_much_output_input_and_bytes_that_are_no_text(lab):
+    assert lab.sh("head -c 100000000 /dev/zero").stdout == "\0" * 100_000_000
+    assert lab.sh("wc -c", input=b"x" * 5_000_000).lines == ["5000000"]
+    assert lab.sh("true", input=b"x" * 5_000_000).returncode == 0  # nobody reads it
+    assert lab.sh("cat").stdout == ""  # no input is an end of input, not a wait
+    assert lab.sh("printf '\\377\\376ok'").stdout == "\ufffd\ufffdok"
+
+
+def test_a_command_that_leaves_something_behind_with_its_output(fresh_lab):
+    """What has left the session holds the pipes open; the command is over all the same when its time is."""
+    with pytest.raises(bl.CommandError, match="was ended after 0.5 s") as caught:
+        fresh_lab.sh("setsid sleep 30 & echo said", timeout=0.5)
+    assert caught.value.result.stdout == "said\n"
+
+
+def test_a_command_that_closes_its_output_and_runs_on(fresh_lab):
+    with pytest.raises(bl.CommandError, match="was ended after 0.5 s"):
+        fresh_lab.sh("exec >&- 2>&-; sleep 30", timeout=0.5)

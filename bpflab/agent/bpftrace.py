@@ -60,7 +60,7 @@ def _run(number, words, seconds, timeout):
 
     def wait_for(condition, limit):
         def over():
-            return condition() or interrupted.is_set() or not any(reader.is_alive() for reader in background.readers)
+            return condition() or interrupted.is_set() or not background.reading
 
         with background.printed:
             return background.printed.wait_for(over, limit)

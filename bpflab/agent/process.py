@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 from . import ownership
 from .netns import in_netns
@@ -47,33 +48,6 @@ def _end(process):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def run(number, command, data, timeout, netns, cgroup, cwd):
-    """Run a command to its end.
-
-    Returns
-    -------
-    dict
-        `returncode`, `stdout`, `stderr` (bytes), `timed_out`.
-    """
-    stdin = subprocess.PIPE if data is not None else subprocess.DEVNULL
-    process = _start(command, netns, cgroup, cwd, stdin)
-    cancelled[number] = lambda: _end(process)
-    timed_out = False
-    try:
-        try:
-            out, err = process.communicate(data, timeout)
-        except subprocess.TimeoutExpired:
-            timed_out = True
-            _end(process)
-            out, err = process.communicate()
-    finally:
-        cancelled.pop(number, None)
-    return {"returncode": process.returncode, "stdout": out, "stderr": err, "timed_out": timed_out}
-
-
-run.takes_number = True
-
-
 class Background:
     """A command that runs on; what it prints is kept."""
 
@@ -83,6 +57,7 @@ class Background:
         self.process = process
         self.out, self.err = bytearray(), bytearray()
         self.printed = threading.Condition()
+        self.reading = 2  # streams that have not ended
         self.readers = [
             threading.Thread(target=self._read, args=pair, daemon=True)
             for pair in ((process.stdout, self.out), (process.stderr, self.err))
@@ -93,17 +68,83 @@ class Background:
     def _read(self, stream, kept):
         while data := os.read(stream.fileno(), 65536):
             with self.printed:
-                kept += data
-                del kept[: -self.LIMIT]
+                self.keep(kept, data)
                 self.printed.notify_all()
         stream.close()
         with self.printed:
+            self.reading -= 1
             self.printed.notify_all()
         if stream is self.process.stdout:
             self.process.wait()  # or it would stay a zombie until somebody asks for it
 
+    def keep(self, kept, data):
+        kept += data
+        del kept[: -self.LIMIT]
+
     def state(self):
         return {"pid": self.process.pid, "returncode": self.process.poll(), "stdout": bytes(self.out), "stderr": bytes(self.err)}
+
+
+class Whole(Background):
+    """A command of which all output is wanted, within reason."""
+
+    LIMIT = 128 << 20
+
+    def __init__(self, process):
+        self.flooded = False
+        super().__init__(process)
+
+    def keep(self, kept, data):
+        if len(kept) + len(data) > self.LIMIT:
+            self.flooded = True
+            _end(self.process)
+        elif not self.flooded:
+            kept += data
+
+    def wait(self, timeout):
+        """Whether it ended, and all it printed was read, in time."""
+        start = time.monotonic()
+        with self.printed:
+            if not self.printed.wait_for(lambda: self.reading == 0, timeout):
+                return False
+        try:
+            self.process.wait(None if timeout is None else max(0, timeout - (time.monotonic() - start)))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def run(number, command, data, timeout, netns, cgroup, cwd):
+    """Run a command to its end.
+
+    Returns
+    -------
+    dict
+        `returncode`, `stdout`, `stderr` (bytes), `timed_out`, `flooded` (it printed more than is kept, and was ended).
+    """
+    stdin = subprocess.PIPE if data is not None else subprocess.DEVNULL
+    command = Whole(_start(command, netns, cgroup, cwd, stdin))
+    process = command.process
+    cancelled[number] = lambda: _end(process)
+    try:
+        if data is not None:
+            threading.Thread(target=_feed, args=(process.stdin, data), daemon=True).start()
+        timed_out = not command.wait(timeout)
+        if timed_out:
+            _end(process)
+            command.wait(1)  # not for ever: what left the session keeps the pipes open, and is not ours to wait for
+    finally:
+        cancelled.pop(number, None)
+    process.wait()
+    return {**command.state(), "timed_out": timed_out, "flooded": command.flooded}
+
+
+run.takes_number = True
+
+
+def _feed(stream, data):
+    with contextlib.suppress(OSError), stream:  # it may end without reading all of it
+        stream.write(data)
 
 
 def spawn(command, netns, cgroup, cwd):
@@ -140,7 +181,7 @@ def wait_output(number, text, timeout):
     background = _running[number]
     with background.printed:
         background.printed.wait_for(
-            lambda: text in background.out or text in background.err or not any(r.is_alive() for r in background.readers),
+            lambda: text in background.out or text in background.err or not background.reading,
             timeout,
         )
         return text in background.out or text in background.err
