@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from typing import TYPE_CHECKING, Any
 
 from . import kinds
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 def create(lab: Lab, type: str, key=None, value=None, max_entries: int = 1, *, name="map", flags=0, inner=None) -> Map:
     """See `Lab.create_map`."""
+    if not re.fullmatch(r"[\w.]*", name, re.ASCII):  # bpf_obj_name_cpy, kernel/bpf/syscall.c
+        raise ValueError(f"a map cannot be named {name!r}; use letters, digits, '_' and '.', of which the kernel keeps 15")
     number = kinds.number_of(kinds.MAP_TYPES, type, "map type")
     kind = kinds.MAP_TYPES[number]
     key_type = None if key is None else ctype(key, "key")

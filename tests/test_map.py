@@ -428,3 +428,9 @@ def test_closing_a_map_after_its_lab(fresh_lab):
     m.close()
     with pytest.raises(bl.BpfError, match="was closed; create or open it again"):
         m[1]
+
+
+@pytest.mark.parametrize("name", ["mäp", "two words", "it's"])
+def test_names_that_the_kernel_does_not_take(lab, name):
+    with pytest.raises(ValueError, match="letters, digits, '_' and '.'"):
+        lab.create_map("hash", "u32", "u32", 4, name=name)
