@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .btf import Type
+from .btf import Type, ctype
 from .errors import BpfError, ObjectError
 from .machines import AgentError, uninterrupted
 
@@ -36,6 +37,8 @@ def _event_type(source: Map, type: str | Type | None) -> Type:
         return type
     obj = source._object
     if type is not None:
+        with contextlib.suppress(ValueError):  # a number: "u64"
+            return ctype(type)
         if obj is None or obj.btf is None:
             raise ObjectError(f"map '{source.name}' has no BTF to find '{type}' in; give a bpflab.btf.Type")
         return obj.btf.find(type.removeprefix("struct "), "struct")

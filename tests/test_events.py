@@ -121,6 +121,12 @@ def test_records_shorter_than_the_type(obj, fill):
     assert len(events.read()) == 0 and events.wrong_size == 4
 
 
+def test_events_that_are_one_number(obj, fill):
+    events = obj.events("ring", "u64")
+    fill(5)
+    assert events.read().to_dict("list") == {"value": [0, 1, 2, 3, 4]}
+
+
 def test_count_keeps_the_rest(obj, fill):
     events = obj.events("ring")
     fill(10)
