@@ -138,7 +138,8 @@ class Connection:
     def _send(self, message: tuple) -> None:
         number = message[0]
         try:
-            with uninterrupted():  # half a message, and the agent would understand nothing that follows
+            # half a message, and the agent would understand nothing that follows; a short one goes in one piece anyway
+            with contextlib.nullcontext() if _is_short(message[2]) else uninterrupted():
                 try:
                     self._channel.send(message)
                 except execnet.DumpError:
@@ -205,6 +206,17 @@ def uninterrupted():
         signal.signal(signal.SIGINT, before)
     if len(came) == 1:
         before(*came[0])
+
+
+def _is_short(arguments: tuple) -> bool:
+    """Whether a message is surely below the buffer of a pipe's file (8 KiB), which keeps what an interrupt held up."""
+    size = 0
+    for one in arguments:
+        if isinstance(one, (bytes, str)):
+            size += len(one)
+        elif isinstance(one, (list, tuple, dict)):
+            return False
+    return size < 1024
 
 
 def _plain(value):
