@@ -79,7 +79,7 @@ class Lab(Places):
         _open.add(self)
         _newest.append(weakref.ref(self))
         if not quiet:
-            print(f"lab on {self.machine}: Linux {self.release}, {self.ncpus} CPUs; chosen because {why}")
+            print(f"lab on {self.machine}: Linux {self.kernel}, {self.ncpus} CPUs; chosen because {why}")
             if self.swept:
                 print(f"removed what a killed lab had left: {len(self.swept)} things, see lab.swept")
 
