@@ -13,6 +13,7 @@ from typing import Any
 
 from .btf import Btf, Type, ctype
 from .btf.build import Builder
+from .btf.ctype import add as add_type
 
 _PAD = re.compile(r"__pad_\d+$")
 
@@ -69,7 +70,7 @@ def _scalar(builder: Builder, name: str) -> tuple[int, int, int]:
         kind = ctype(name)
     except ValueError:
         raise Unknown(name) from None
-    return builder.copy(kind), kind.size, kind.size
+    return add_type(builder, name, name), kind.size, kind.size
 
 
 def _add(builder: Builder, description: Any) -> tuple[int, int, int]:

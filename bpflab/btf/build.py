@@ -26,6 +26,7 @@ class Builder:
         self._places = {"": 0}
         self._types: list[bytes] = []
         self._made: dict[Any, int] = {}
+        self._sources: list[Any] = []  # what is copied from stays alive, since `_made` tells blobs apart by id()
 
     def string(self, text: str) -> int:
         if text not in self._places:
@@ -69,6 +70,7 @@ class Builder:
             return 0
         key = (id(t.btf), t.id)
         if key not in self._made:
+            self._sources.append(t.btf)
             self._made[key] = self._copy(t)
         return self._made[key]
 
