@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import warnings
 
@@ -475,10 +476,19 @@ def test_struct_of_events_by_its_declaration(text, struct):
     assert bcc_types.event_struct(text, "events") == struct
 
 
+def test_every_member_keeps_its_type():
+    """Types are made and forgotten by the hundred here; none may be taken for another."""
+    scalars = ["unsigned char", "short", "unsigned int", "long", "unsigned long long", "char", "_Bool", "int"]
+    description = json.dumps(["s", [[f"m{i}", scalars[i % len(scalars)]] for i in range(200)], "struct_packed"])
+    size = 25 * sum((1, 2, 4, 8, 8, 1, 1, 4))
+    for _ in range(20):
+        about = {"about": {"key_size": size, "value_size": 0}, "key": description, "leaf": "", "fields": []}
+        key, _, _ = bcc_types.build({"one": about}, "").of("one")
+        assert [m.type.resolved.name for m in key.members] == [scalars[i % len(scalars)] for i in range(200)]
+
+
 def test_layout_is_the_compilers(tmp_path):
     """Members as BCC describes them against gcc's offsetof."""
-    import json
-
     from bpflab.btf import Btf
     from bpflab.btf.build import Builder
 
