@@ -27,17 +27,20 @@ class Entries:
                 f"map '{self.name}' is a {self.type}: its values belong to kernel objects and cannot be listed; "
                 "look one up by its descriptor, or list them with a BPF iterator"
             )
-        # an array cannot grow; anything else may while it is read
-        capacity = self.max_entries + (0 if self.type in ("array", "percpu_array") else SPARE + self.max_entries // 16)
-        fd = self.fd
-        try:
-            reply, memory = self._lab.bulk(
-                capacity * (self.key_size + self._codec.copied),
-                *("maps.read", fd, self.key_size, self._codec.copied, capacity, ..., remove),
-            )
-        except AgentError as error:
-            raise refused(self, error, "not emptied" if remove else "not read") from None
-        count = reply["count"]
+        fixed = self.type in ("array", "percpu_array")
+        capacity = self.max_entries if fixed else self.max_entries + SPARE + self.max_entries // 16
+        while True:
+            try:
+                reply, memory = self._lab.bulk(
+                    capacity * (self.key_size + self._codec.copied),
+                    *("maps.read", self.fd, self.key_size, self._codec.copied, capacity, ..., remove),
+                )
+            except AgentError as error:
+                raise refused(self, error, "not emptied" if remove else "not read") from None
+            count = reply["count"]
+            if fixed or remove or count < capacity:
+                break
+            capacity *= 2  # entries came and went while it was read: with more room it may be read to its end
         if "keys" in reply:
             keys, values = memoryview(reply["keys"]), memoryview(reply["values"])
         else:

@@ -96,6 +96,9 @@ class Events:
     @property
     def lost(self) -> int | None:
         if self._perf:
+            if not self.closed and self._lab.alive:
+                counted = self._lab.ask("rings.lost", self._ring)
+                self._perf_lost = self._perf_lost if counted is None else counted
             return self._perf_lost
         now = self._own_counter()
         return None if now is None else now - self._lost_before
@@ -207,6 +210,7 @@ class Events:
             if kind == PERF_RECORD_SAMPLE:
                 starts.append(position)
             elif kind == PERF_RECORD_LOST:  # header, u64 id, u64 lost
+                # where the kernel keeps no count of its own (before 6.0) this is all there is; `lost` prefers that one
                 self._perf_lost += int.from_bytes(raw[position + 16 : position + 24], "little")
             position += length
         at = np.array(starts, np.int64)

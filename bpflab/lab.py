@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import posixpath
+import threading
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +78,7 @@ class Lab(Places):
         except BaseException:
             self.close()
             raise
+        weakref.finalize(self, _end_forgotten, self._connection).atexit = False
         _open.add(self)
         _newest.append(weakref.ref(self))
         if not quiet:
@@ -335,6 +338,13 @@ def newest() -> Lab | None:
             return lab
         _newest.pop()
     return None
+
+
+def _end_forgotten(connection: machines.Connection) -> None:
+    """End a lab that nothing refers to any more: the first cell was run again, and took its name for a new one."""
+    # not here: the collector may have interrupted whoever holds the connection's locks
+    with contextlib.suppress(RuntimeError):  # no threads at the interpreter's end; the pipe closes by itself then
+        threading.Thread(target=connection.close, name="bpflab-end", daemon=True).start()
 
 
 @atexit.register

@@ -63,7 +63,8 @@ class Places:
 
         Raises
         ------
-        UnknownNameError
+        LabError
+            There is none.
         """
         found = self.ask("machine.find_binary", name)
         if not found:

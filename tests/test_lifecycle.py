@@ -170,6 +170,21 @@ def test_the_lab_that_made_clsact_may_end_first(machine):
     assert kernelstate.left(before) == []
 
 
+def test_a_cell_that_is_run_again_leaves_one_lab(notebook, machine):
+    """`lab = bl.Lab()` twice: the first one, which nobody can reach any more, ends."""
+    cell = f"""
+import gc, bpflab as bl
+lab = bl.Lab({machine!r}, quiet=True)
+obj = lab.load("#include <linux/bpf.h>\\n#include <bpf/bpf_helpers.h>\\nSEC('socket') int p(void *c) {{ return 0; }}".replace("'", '"'))
+print(lab._connection.about["pid"])
+del obj; _ = gc.collect()
+"""
+    first, second = (int(notebook.run(cell)[0]) for _ in range(2))
+    _until(lambda: not os.path.exists(f"/proc/{first}"))
+    assert os.path.exists(f"/proc/{second}")
+    assert notebook.run("print(lab.sh('echo on').stdout)")[0].strip() == "on"
+
+
 def test_an_agent_that_dies_in_the_middle_of_a_call(machine):
     lab = bl.Lab(machine, quiet=True)
     errors = []

@@ -37,11 +37,6 @@ def tracepoints(category):
         return [] if os.path.isdir(f"{TRACEFS}/events") else None
 
 
-def read_file(path):
-    with open(path, "rb") as file:
-        return file.read()
-
-
 def vmlinux_identity():
     """Size and name of the kernel's BTF, which tell one vmlinux.h from another; None without BTF."""
     try:

@@ -5,7 +5,7 @@ import os
 import struct
 
 from .serve import quick
-from .syscalls import ENABLE_STATS, PROG_GET_FD_BY_ID, PROG_TEST_RUN, Attr, bpf, fill_info, info
+from .syscalls import ENABLE_STATS, PROG_TEST_RUN, Attr, bpf, fill_info, info
 
 _INFO_SIZE = 232  # struct bpf_prog_info up to attach_btf_id
 _stats_fd = None
@@ -42,41 +42,6 @@ def describe(fd):
         "recursion_misses": u64(208),
         "verified_insns": u32(216),
     }
-
-
-def arrays(fd):
-    """Instructions as the kernel runs them, and the tables that tie them to source lines.
-
-    Returns
-    -------
-    dict of bytes
-        `xlated` (struct bpf_insn), `jited` (native code; empty where the kernel keeps it to itself), `line_info`
-        (struct bpf_line_info), `func_info` (struct bpf_func_info).
-    """
-    raw = info(fd, _INFO_SIZE)
-    request = ctypes.create_string_buffer(_INFO_SIZE)
-    wanted = {}
-    # name: (offset of the length or count, its unit, offset of the pointer, offset of the record size)
-    for name, count_at, pointer_at, record_at in (
-        ("jited", 16, 24, None),
-        ("xlated", 20, 32, None),
-        ("func_info", 144, 136, 132),
-        ("line_info", 148, 152, 172),
-    ):
-        count = struct.unpack_from("I", raw, count_at)[0]
-        record = struct.unpack_from("I", raw, record_at)[0] if record_at else 1
-        if count:
-            wanted[name] = ctypes.create_string_buffer(count * record)
-            struct.pack_into("I", request, count_at, count)
-            struct.pack_into("Q", request, pointer_at, ctypes.addressof(wanted[name]))
-            if record_at:
-                struct.pack_into("I", request, record_at, record)
-    fill_info(fd, request)
-    reply = {name: buffer.raw for name, buffer in wanted.items()}
-    for name, at in (("jited", 24), ("xlated", 32)):  # the kernel clears the pointer of what it does not show
-        if not struct.unpack_from("Q", request, at)[0]:
-            reply[name] = b""
-    return {name: reply.get(name, b"") for name in ("xlated", "jited", "line_info", "func_info")}
 
 
 def test_run(fd, data, ctx, repeat, size_out, cpu=None, raw_tracepoint=False):
@@ -137,13 +102,3 @@ def enable_stats():
     global _stats_fd
     if _stats_fd is None:
         _stats_fd = bpf(ENABLE_STATS, Attr("I", 0))
-
-
-@quick
-def by_id(number):
-    return describe(bpf(PROG_GET_FD_BY_ID, Attr("I", number)))
-
-
-@quick
-def close(fd):
-    os.close(fd)

@@ -111,8 +111,14 @@ class Ring:
         self._producer.close()
 
 
-# struct perf_event_attr: PERF_TYPE_SOFTWARE, PERF_COUNT_SW_BPF_OUTPUT, PERF_SAMPLE_TIME | PERF_SAMPLE_RAW
-_OUTPUT = struct.pack("IIQQQQQI", 1, 112, 10, 1, (1 << 2) | (1 << 10), 0, 0, 1).ljust(112, b"\0")
+PERF_FORMAT_LOST = 1 << 4  # since 6.0: reading the descriptor tells what did not fit, also after the last record
+
+
+def _output(read_format):
+    """struct perf_event_attr: PERF_TYPE_SOFTWARE, PERF_COUNT_SW_BPF_OUTPUT, PERF_SAMPLE_TIME | PERF_SAMPLE_RAW."""
+    return struct.pack("IIQQQQQI", 1, 112, 10, 1, (1 << 2) | (1 << 10), read_format, 0, 1).ljust(112, b"\0")
+
+
 PERF_IOC_ENABLE = 0x2400
 
 
@@ -128,7 +134,7 @@ class PerfBuffer:
         self.poll = select.epoll()
         try:
             for cpu in cpus:
-                fd = perf_event_open(_OUTPUT, -1, cpu)
+                fd = self._event(cpu)
                 self.fds.append(fd)
                 memory = mmap.mmap(fd, page + self.size)
                 self.maps.append(memory)
@@ -144,6 +150,24 @@ class PerfBuffer:
             self.close()
             raise
         self.cpus = cpus
+
+    counts_lost = True
+
+    def _event(self, cpu):
+        if self.counts_lost:
+            try:
+                return perf_event_open(_output(PERF_FORMAT_LOST), -1, cpu)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self.counts_lost = False
+        return perf_event_open(_output(0), -1, cpu)
+
+    def lost(self):
+        """Events that did not fit until now; None where the kernel tells it only with the next one that does."""
+        if not self.counts_lost:
+            return None
+        return sum(struct.unpack("QQ", os.read(fd, 16))[1] for fd in self.fds)
 
     def drain(self, target):
         replies = []
@@ -215,6 +239,12 @@ def _get(number):
         return _open[number]
     except KeyError:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+
+
+@quick
+def lost(number):
+    """Events that a perf buffer had no room for; None where the kernel does not say."""
+    return _open[number].lost()
 
 
 @quick

@@ -14,13 +14,24 @@ RECORDS = "/run/bpflab"
 VARIABLE = "BPFLAB_LAB"  # set for every process a lab starts, and inherited by whatever that starts
 
 
+PF_EXITING = 0x4  # include/linux/sched.h
+SIGKILL_PENDING = 1 << signal.SIGKILL - 1
+
+
 def start_time(pid):
-    """Start of a process in clock ticks since boot (proc(5), stat field 22), or None when it is gone."""
+    """Start of a process in clock ticks since boot (proc(5), stat fields 3, 9, 22 and 31), or None when it has ended.
+
+    One that was killed has ended: it runs no more of its own code, though the kernel may
+    need a second to detach its programs, and its parent may never reap it.
+    """
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[19])
+            fields = file.read().rpartition(")")[2].split()
     except OSError:
         return None
+    if fields[0] in "ZX" or int(fields[6]) & PF_EXITING or int(fields[28]) & SIGKILL_PENDING:
+        return None
+    return int(fields[19])
 
 
 def alive(lab):

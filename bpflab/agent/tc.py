@@ -5,8 +5,10 @@ interface in a namespace of the lab they go with the namespace; on any other
 the removal is recorded for the watcher.
 """
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import subprocess
 from ctypes import c_int, c_size_t, c_uint32
@@ -40,6 +42,7 @@ INGRESS, EGRESS = 1, 2
 # A clsact made by a lab carries this file, so that the last lab on the interface removes it and nobody removes
 # another's. The filters of a lab go by number.
 _REMOVE = """
+exec 9>$0/lock && flock 9
 tc filter del dev $1 $2 pref $3 handle $4 bpf
 [ -e $0/clsact.$1 ] && [ -z "$(tc filter show dev $1 ingress; tc filter show dev $1 egress)" ] || exit 0
 tc qdisc del dev $1 clsact
@@ -47,21 +50,29 @@ rm $0/clsact.$1
 """
 
 
+@contextlib.contextmanager
+def _lock():
+    """One lab at a time makes or removes a clsact: the other's must not go between its making and its filter."""
+    os.makedirs(ownership.RECORDS, exist_ok=True)
+    with open(f"{ownership.RECORDS}/lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def attach(prog_fd, netns, device, ingress):
     """Attach and return the function that undoes it, for the namespace of the calling thread."""
     hook = Hook(ctypes.sizeof(Hook), ifindex(device), INGRESS if ingress else EGRESS, 0)
     opts = Opts(ctypes.sizeof(Opts), prog_fd)
     where = "ingress" if ingress else "egress"
-    with listening() as said:
+    with _lock(), listening() as said:
         made = lib.bpf_tc_hook_create(ctypes.byref(hook))
         if made not in (0, -errno.EEXIST):
             must(made, f"clsact on {device}", said)
+        if made == 0 and not netns:
+            open(f"{ownership.RECORDS}/clsact.{device}", "w").close()
         must(lib.bpf_tc_attach(ctypes.byref(hook), ctypes.byref(opts)), f"tc {where} of {device}", said)
     if netns:
         return lambda: in_netns(netns, _detach, hook, opts)
-    if made == 0:
-        os.makedirs(ownership.RECORDS, exist_ok=True)
-        open(f"{ownership.RECORDS}/clsact.{device}", "w").close()
     words = (ownership.RECORDS, device, where, str(opts.priority), hex(opts.handle))
     number = ownership.on_end("/bin/sh", "-c", _REMOVE, *words)
 

@@ -363,7 +363,7 @@ def test_pin_and_unpin(notebook, show):
     explorer = show(HASH.format(n=4))
     explorer.button("Pin…").click()
     explorer.fill(path="/tmp/counts")
-    expect(explorer.alert).to_contain_text("'/tmp/counts' is not in the BPF filesystem")
+    expect(explorer.alert).to_contain_text("'/tmp/counts' names nothing in the BPF filesystem")
     explorer.fill(path="/sys/fs/bpf/mine")
     expect(explorer.said).to_have_text("pinned at /sys/fs/bpf/mine")
     assert notebook.execute("lab.pinned('/sys/fs/bpf/mine').id == m.id") == "True"
