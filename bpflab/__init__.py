@@ -28,6 +28,7 @@ from .errors import (
 )
 from .lab import Lab
 
+_MODULES = ("plots", "stacks")
 # name -> module that has it
 _LAZY = {
     "check": "exercise",
@@ -53,11 +54,15 @@ __all__ = [
     "doctor",
     "explore",
     "histogram",
+    "plots",
     "progress",
+    "stacks",
 ]
 
 
 def __getattr__(name: str):
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name in _LAZY:
         return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
     raise AttributeError(f"module 'bpflab' has no attribute '{name}'")

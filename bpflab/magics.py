@@ -99,7 +99,7 @@ class LabMagics(Magics):
         """
         options = _bpftrace.parse(line)
         self._refuse_no_name(options.name, "%%bpftrace")
-        self.shell.user_ns[options.name] = Lab.current().bpftrace(cell, seconds=options.seconds)
+        self.shell.user_ns[options.name] = Lab.current().bpftrace(CSource(cell, name=options.name, line=2), seconds=options.seconds)
 
     def _refuse_no_name(self, name, magic):
         if not name.isidentifier():

@@ -158,6 +158,10 @@ def test_bpftrace_binds_frames_by_map(run, shell):
     assert sorted(frame.iloc[:, -1]) == [42, 43]
 
 
+def test_bpftrace_names_the_line_of_the_cell(run):
+    assert "traced:3:" in run("%%bpftrace traced\nBEGIN {\n  no_such_function(); }")[1]
+
+
 def test_bpftrace_ends_after_the_seconds(run, shell):
     result, printed = run("%%bpftrace traced --seconds 0.5\nBEGIN { @answer = 42; }")
     assert result.success, printed
