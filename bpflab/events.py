@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .btf import Type, ctype
-from .errors import BpfError, ObjectError
+from .errors import BpfError, MachineLost, ObjectError
 from .machines import AgentError, uninterrupted
 
 if TYPE_CHECKING:
@@ -120,14 +120,24 @@ class Events:
         -------
         pandas.DataFrame
             A row for each event, a column for each member; of a perf buffer also `cpu` and `time_ns`.
+
+        Raises
+        ------
+        MachineLost
+            The lab machine is gone. Events that had come until then are kept, and the next call returns them.
         """
         with self._lock:
             arrays, self._kept = self._kept, []
+        if arrays and not self._lab.alive:
+            return self._frame(self._split(arrays, count))
         try:
             self._collect(arrays, seconds, count)
-        except BaseException:  # an interrupt, say: what came until then waits for the next read
+        except BaseException as error:  # an interrupt, say: what came until then waits for the next read
             with self._lock:
                 self._kept = [*arrays, *self._kept]
+            count = sum(len(a) for a, _ in arrays)
+            if isinstance(error, MachineLost) and count:
+                raise MachineLost(f"{error}. The {count} events until then are kept: read() again") from None
             raise
         return self._frame(self._split(arrays, count))
 

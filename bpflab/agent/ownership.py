@@ -43,7 +43,7 @@ _numbers = itertools.count(1)
 _named = False
 
 
-def begin(hello):
+def begin():
     """Become the owner: namespace, mounts, and one program really loaded.
 
     Returns
@@ -55,7 +55,8 @@ def begin(hello):
     with open("/proc/self/stat") as file:
         started = file.read().rpartition(")")[2].split()[19]
     lab = f"bpflab-{os.getpid()}-{started}"
-    os.setsid()  # an interrupt of the notebook is not one of the agent
+    if os.getpgrp() != os.getpid():  # under sshd it leads a session already
+        os.setsid()  # an interrupt of the notebook is not one of the agent
     signal.signal(signal.SIGINT, lambda *_: None)  # a handler, unlike SIG_IGN, is not inherited by commands
     libc.prctl(15, b"bpflab-agent", 0, 0, 0)  # PR_SET_NAME
     uname = os.uname()

@@ -64,8 +64,11 @@ class _Workers:
             function(*arguments)
 
 
-def serve(channel, lab_name, parent_package):
-    """Answer requests until the channel closes, then undo what the kernel would not undo by itself."""
+def serve(channel, silence, parent_package):
+    """Answer requests until the channel closes, then undo what the kernel would not undo by itself.
+
+    `silence`: seconds without a request after which the notebook counts as gone; None waits for ever.
+    """
     from . import ownership
 
     modules = {}
@@ -84,9 +87,13 @@ def serve(channel, lab_name, parent_package):
             channel.send((number, False, {"type": "TypeError", "errno": 0, "message": f"answer of {function}: {error}"}))
 
     try:
-        channel.send((0, True, ownership.begin(lab_name)))
+        try:
+            channel.send((0, True, ownership.begin()))
+        except Exception as error:  # whatever it is, the notebook is to know
+            channel.send((0, False, _describe(error)))
+            return
         while True:
-            number, name, arguments = channel.receive()
+            number, name, arguments = channel.receive(silence)
             if name == "cancel":
                 stop = cancelled.get(arguments[0])
                 if stop:
@@ -106,7 +113,7 @@ def serve(channel, lab_name, parent_package):
                 answer(number, function, arguments)
             else:
                 workers.submit(answer, number, function, arguments)
-    except EOFError:
+    except (EOFError, channel.TimeoutError):
         pass
     finally:
         ownership.end()

@@ -15,8 +15,10 @@ import numpy as np
 from ..errors import BpfError, LabError, MachineLost, UnknownNameError
 from . import gateway
 from .shared import Buffers
+from .way import Way
 
 SMALL = 1 << 16  # bytes below which a mapping costs more than sending (bpflab/agent/bulk.py has the same)
+KNOWN = ("local", "ssh:user@host")
 _END = object()
 
 
@@ -39,19 +41,19 @@ class Connection:
 
     Parameters
     ----------
-    machine : str
-        Name for messages ("local").
-    spec : str
-        execnet's.
+    way : Way
 
     Attributes
     ----------
+    machine : str
+        Name for messages ("local").
     about : dict
         What the agent said of its machine (`bpflab.agent.ownership.begin`).
     """
 
-    def __init__(self, machine: str, spec: str):
-        self.machine = machine
+    def __init__(self, way: Way):
+        self.way = way
+        self.machine = way.machine
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future] = {}
         self._lock = threading.Lock()
@@ -60,22 +62,45 @@ class Connection:
         self._owner = os.getpid()
         self._buffers = Buffers()
         try:
-            self._group, self._channel = gateway.open_agent(spec)
+            self._group, self._channel, self._pipe = gateway.open_agent(way.command, way.far)
             self.about = self._hello()
-        except (EOFError, OSError) as error:
-            raise MachineLost(f"the agent on {machine} did not start: {error}; run ./lab doctor") from None
+        except gateway.NotStarted as error:
+            way.close()
+            raise way.not_started(error) from None
+        except OSError as error:
+            way.close()
+            raise MachineLost(f"the agent on {self.machine} did not start: {error}; run ./lab doctor") from None
+        except BaseException:
+            way.close()
+            raise
+        self._ended = threading.Event()
         self._channel.setcallback(self._arrived, endmarker=_END)
+        if way.far:
+            threading.Thread(target=self._beat, name="bpflab-beat", daemon=True).start()
 
     def _hello(self) -> dict:
-        _, good, about = self._channel.receive()
+        try:
+            _, good, about = self._channel.receive()
+        except EOFError:
+            raise gateway.NotStarted(*self._pipe.end()) from None
         if not good:
             raise LabError(f"the agent on {self.machine} did not start: {about['message']}")
         return about
 
+    def _beat(self) -> None:
+        """Tell an agent on another machine now and then that the notebook is still there."""
+        while not self._ended.wait(gateway.SILENCE / 4):
+            try:
+                self._channel.send((0, "cancel", (0,)))
+            except OSError:
+                return
+
     def _arrived(self, message):
         if message is _END:
+            self._ended.set()
+            why = self._lost or self._why_lost()
             with self._lock:
-                self._lost = self._lost or "the agent ended"
+                self._lost = self._lost or why
                 waiting, self._waiting = self._waiting, {}
             for future in waiting.values():
                 future.set_exception(self._gone())
@@ -89,6 +114,12 @@ class Connection:
             future.set_result(value)
         else:
             future.set_exception(AgentError(value))
+
+    def _why_lost(self) -> str:
+        try:
+            return self.way.lost(self._pipe.end()[1] if self.way.far else "")
+        finally:
+            self.way.close()
 
     def _gone(self) -> MachineLost:
         return MachineLost(
@@ -145,7 +176,7 @@ class Connection:
                 except execnet.DumpError:
                     self._channel.send(_plain(message))
         except OSError:
-            self._lost = self._lost or "the connection broke"
+            self._lost = self._lost or self._why_lost()
             raise self._gone() from None
         except execnet.DumpError as error:
             self._waiting.pop(number, None)
@@ -177,6 +208,7 @@ class Connection:
             self._channel.close()
         self._group.terminate(timeout=5)
         self._buffers.close()
+        self.way.close()
 
     def __enter__(self):
         return self
@@ -237,6 +269,26 @@ def _plain(value):
     return value
 
 
+def way_to(name: str) -> Way:
+    """The way to a machine by its name.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such kind of machine.
+    LabError
+        There is no way to it from here; the text says what to do.
+    """
+    from . import local, ssh
+
+    kind, _, rest = name.partition(":")
+    if name == "local":
+        return local.way()
+    if kind == "ssh" and rest:
+        return ssh.way(rest)
+    raise UnknownNameError("lab machine", name, KNOWN)
+
+
 def connect(name: str | None) -> tuple[Connection, str]:
     """Connect to a machine by name; None takes the first that works.
 
@@ -245,19 +297,25 @@ def connect(name: str | None) -> tuple[Connection, str]:
     Connection, str
         And a few words on why this one.
     """
-    from . import local
-
     wanted = name or os.environ.get("BPFLAB_MACHINE")
-    if wanted in (None, "local"):
-        why = "asked for" if name else "BPFLAB_MACHINE names it" if wanted else "its kernel loads BPF programs"
-        connection = Connection("local", local.spec())
-        number = connection.about["load_errno"]
-        if number:
-            connection.close()
-            raise BpfError(
-                "this computer's kernel refused the smallest program there is; "
-                "try another machine: bl.Lab('vm'), or run ./lab doctor",
-                number,
-            )
-        return connection, why
-    raise UnknownNameError("lab machine", wanted, ["local"])
+    why = "asked for" if name else "BPFLAB_MACHINE names it" if wanted else "its kernel loads BPF programs"
+    return _checked(Connection(way_to(wanted or "local"))), why
+
+
+def _checked(connection: Connection) -> Connection:
+    """A connection to an agent that may use BPF.
+
+    Raises
+    ------
+    BpfError
+        Its kernel refused the smallest program.
+    """
+    number = connection.about["load_errno"]
+    if number:
+        connection.close()
+        whose = "this computer's kernel" if connection.machine == "local" else f"the kernel of {connection.machine}"
+        raise BpfError(
+            f"{whose} refused the smallest program there is; try another machine: bl.Lab('vm'), or run ./lab doctor",
+            number,
+        )
+    return connection

@@ -8,14 +8,16 @@ import subprocess
 import sys
 
 from ..errors import LabError, NotSupportedError
+from . import gateway
+from .way import Way
 
 # Debian's own Python has python3-bpfcc; -S keeps the start short, bcc.py adds what it needs
 PYTHON = "/usr/bin/python3"
-_ARGUMENTS = "-S -E -B"
+ARGUMENTS = ["-S", "-E", "-B"]
 
 
-def spec() -> str:
-    """The execnet spec of the agent on this machine.
+def way() -> Way:
+    """How to start the agent on this machine.
 
     Raises
     ------
@@ -27,13 +29,13 @@ def spec() -> str:
     if not sys.platform.startswith("linux"):
         raise NotSupportedError("BPF", sys.platform, "only Linux has it", remedy="use a virtual machine: bl.Lab('vagrant')")
     python = PYTHON if os.path.exists(PYTHON) else sys.executable
-    command = f"{python} {_ARGUMENTS}"
+    command = [python, *ARGUMENTS, "-u", "-c", gateway.LINE]
     if os.geteuid() != 0:
-        command = f"{_sudo()} {command}"
-    return f"popen//python={command}"
+        command = [*_sudo(), *command]
+    return Way("local", command)
 
 
-def _sudo() -> str:
+def _sudo() -> list[str]:
     sudo = shutil.which("sudo")
     if not sudo:
         raise LabError(
@@ -46,7 +48,7 @@ def _sudo() -> str:
             "the agent needs root, and sudo asks for a password, which a notebook cannot type; "
             "start the notebook with sudo ./lab up, or let sudo run without one for your user"
         )
-    return f"{sudo} -n"
+    return [sudo, "-n"]
 
 
 def sweep() -> list[str]:
@@ -59,5 +61,5 @@ def sweep() -> list[str]:
     """
     from . import Connection
 
-    with Connection("local", spec()) as connection:
+    with Connection(way()) as connection:
         return connection.about["swept"]
