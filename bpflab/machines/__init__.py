@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import execnet
@@ -18,7 +19,7 @@ from .shared import Buffers
 from .way import Way
 
 SMALL = 1 << 16  # bytes below which a mapping costs more than sending (bpflab/agent/bulk.py has the same)
-KNOWN = ("local", "ssh:user@host")
+KNOWN = ("local", "vm", "vm:6.1", "vm:6.12", "ssh:user@host")
 _END = object()
 
 
@@ -269,8 +270,8 @@ def _plain(value):
     return value
 
 
-def way_to(name: str) -> Way:
-    """The way to a machine by its name.
+def way_to(name: str, say: Callable[[str], None] = lambda _: None) -> Way:
+    """The way to a machine by its name; `say` is told what is going on while it takes long.
 
     Raises
     ------
@@ -279,13 +280,15 @@ def way_to(name: str) -> Way:
     LabError
         There is no way to it from here; the text says what to do.
     """
-    from . import local, ssh
+    from . import local, ssh, vm
 
     kind, _, rest = name.partition(":")
     if name == "local":
         return local.way()
     if kind == "ssh" and rest:
         return ssh.way(rest)
+    if kind == "vm":
+        return vm.way(name, say)
     raise UnknownNameError("lab machine", name, KNOWN)
 
 
