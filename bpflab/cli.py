@@ -30,6 +30,7 @@ commands
   run       run a chapter from top to bottom without a browser
   check     judge an answer to an exercise
   bench     measure bpflab beside what you would use instead
+  vm        virtual machines with other kernels: list, fetch, up, down, ssh, log
   clean     remove what a lab left behind
 
 examples
@@ -150,6 +151,22 @@ def _bench_parser():
     return parser
 
 
+def _vm_parser():
+    parser = Parser(
+        "vm",
+        "Virtual machines by hand; labs start and end them by themselves.",
+        "  ./lab vm fetch 6.1             have it before the network goes\n"
+        "  ./lab vm ssh 6.12 uname -a     a command on it, or a shell\n\n"
+        "VERSION is a kernel, 6.12 if not given. A machine ends five minutes after its last lab, at once when that\n"
+        "was killed, and after `up` only by `down`.",
+    )
+    what = ("list", "fetch", "up", "down", "ssh", "log")
+    parser.add_argument("what", choices=what, metavar="WHAT", help=", ".join(what))
+    parser.add_argument("version", nargs="?", metavar="VERSION")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="for ssh: instead of a shell")
+    return parser
+
+
 def _clean_parser():
     parser = Parser(
         "clean",
@@ -167,6 +184,7 @@ PARSERS = {
     "run": _run_parser,
     "check": _check_parser,
     "bench": _bench_parser,
+    "vm": _vm_parser,
     "clean": _clean_parser,
 }
 
@@ -321,6 +339,12 @@ def _bench(options, _):
     return bench.main([*(["--json"] if options.json else []), *options.only])
 
 
+def _vm(options, _):
+    from bpflab import vm_cli
+
+    return vm_cli.main(options)
+
+
 def _clean(_, __):
     from bpflab.machines import local
 
@@ -336,6 +360,7 @@ COMMANDS = {
     "run": _run,
     "check": _check,
     "bench": _bench,
+    "vm": _vm,
     "clean": _clean,
 }
 

@@ -106,7 +106,8 @@ class NotSupportedError(BpfError):
         self.machine = machine
         self.reason = reason
         tail = f": {reason}" if reason else ""
-        remedy = remedy or "a lab machine with a stock kernel has it: bl.Lab('vm')"
+        stock = "Debian's kernels lack it too" if machine.startswith("vm") else "a lab machine with a stock kernel has it: bl.Lab('vm')"
+        remedy = remedy or stock
         super().__init__(f"{feature} not supported on {machine}{tail}; {remedy}", errno)
 
 

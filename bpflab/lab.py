@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import compiler, machines
-from .errors import NotSupportedError, UnknownNameError
 from .machines import AgentError
 from .places import Places
 
@@ -37,7 +36,8 @@ class Lab(Places):
     Parameters
     ----------
     machine : str, optional
-        "local". None takes what BPFLAB_MACHINE names, else the first machine that can do what is needed.
+        "local", "vm", "vm:6.1", "ssh:user@host". None takes what BPFLAB_MACHINE names, else the first of local and vm
+        that can do what is needed.
     needs : sequence of str
         Features (as `features()` names them) that the machine must have.
     quiet : bool
@@ -64,7 +64,7 @@ class Lab(Places):
     """
 
     def __init__(self, machine: str | None = None, needs=(), quiet: bool = False):
-        self._connection, why = machines.connect(machine)
+        self._connection, why = machines.connect(machine, needs, (lambda _: None) if quiet else print)
         about = self._connection.about
         self.machine = self._connection.machine
         self.release = about["kernel"]
@@ -72,12 +72,6 @@ class Lab(Places):
         self.arch, self.ncpus = about["arch"], about["ncpus"]
         self.id = about["lab"]
         self.swept: list[str] = about["swept"]
-        try:
-            for need in [needs] if isinstance(needs, str) else needs:
-                self._require(need)
-        except BaseException:
-            self.close()
-            raise
         weakref.finalize(self, _end_forgotten, self._connection).atexit = False
         _open.add(self)
         _newest.append(weakref.ref(self))
@@ -85,14 +79,6 @@ class Lab(Places):
             print(f"lab on {self.machine}: Linux {self.kernel}, {self.ncpus} CPUs; chosen because {why}")
             if self.swept:
                 print(f"removed what a killed lab had left: {len(self.swept)} things, see lab.swept")
-
-    def _require(self, need: str) -> None:
-        found = self.features()
-        row = found[found["feature"] == need]
-        if not len(row):
-            raise UnknownNameError("feature", need, found["feature"], "lab.features()")
-        if not row["available"].iloc[0]:
-            raise NotSupportedError(need, self.where, row["reason"].iloc[0])
 
     @staticmethod
     def current() -> Lab:

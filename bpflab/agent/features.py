@@ -86,6 +86,11 @@ def table():
     return sorted(rows, key=lambda row: _KINDS.index(row[1]))
 
 
+def names():
+    """What it is known how to try."""
+    return sorted(catalogue)
+
+
 def boot():
     """What tells one start of a kernel from another."""
     with open("/proc/sys/kernel/random/boot_id") as file:

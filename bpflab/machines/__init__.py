@@ -13,13 +13,15 @@ from concurrent.futures import Future
 import execnet
 import numpy as np
 
-from ..errors import BpfError, LabError, MachineLost, UnknownNameError
+from ..errors import BpfError, LabError, MachineLost, NotSupportedError, UnknownNameError
 from . import gateway
+from . import needs as needs_
 from .shared import Buffers
 from .way import Way
 
 SMALL = 1 << 16  # bytes below which a mapping costs more than sending (bpflab/agent/bulk.py has the same)
 KNOWN = ("local", "vm", "vm:6.1", "vm:6.12", "ssh:user@host")
+CANDIDATES = ("local", "vm")  # where to look, in this order, when no machine is named
 _END = object()
 
 
@@ -292,17 +294,52 @@ def way_to(name: str, say: Callable[[str], None] = lambda _: None) -> Way:
     raise UnknownNameError("lab machine", name, KNOWN)
 
 
-def connect(name: str | None) -> tuple[Connection, str]:
-    """Connect to a machine by name; None takes the first that works.
+def connect(name: str | None, needs=(), say: Callable[[str], None] = lambda _: None) -> tuple[Connection, str]:
+    """Connect to a machine by name; None takes the first that answers every need.
+
+    Parameters
+    ----------
+    name : str or None
+    needs : str or sequence of str
+        Features, as `Lab.features` names them.
+    say : callable
+        Is told what is going on while it takes long.
 
     Returns
     -------
     Connection, str
         And a few words on why this one.
+
+    Raises
+    ------
+    NotSupportedError
+        The machine, or with none named every machine, lacks something.
     """
+    needs = needs_.listed(needs)
     wanted = name or os.environ.get("BPFLAB_MACHINE")
-    why = "asked for" if name else "BPFLAB_MACHINE names it" if wanted else "its kernel loads BPF programs"
-    return _checked(Connection(way_to(wanted or "local"))), why
+    if wanted:
+        return _reach(wanted, needs, say), "asked for" if name else "BPFLAB_MACHINE names it"
+    passed_over: list[str] = []
+    own = f"its kernel has {', '.join(needs)}" if needs else "its kernel loads BPF programs"
+    for candidate in CANDIDATES[:-1]:
+        try:
+            return _reach(candidate, needs, say), ", and ".join([own, *passed_over])
+        except NotSupportedError as error:
+            passed_over.append(f"{candidate} lacks {error.feature}")
+    return _reach(CANDIDATES[-1], needs, say), ", and ".join([own, *passed_over])
+
+
+def _reach(name: str, needs: list[str], say: Callable[[str], None]) -> Connection:
+    connection = _checked(Connection(way_to(name, say)))
+    try:
+        lacks = needs_.lacking(connection, needs)
+        if lacks:
+            kernel = connection.about["kernel"].split("-")[0]
+            raise NotSupportedError(", ".join(lacks), f"{name}, Linux {kernel}", "; ".join(lacks.values()))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _checked(connection: Connection) -> Connection:

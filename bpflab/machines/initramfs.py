@@ -12,13 +12,13 @@ from pathlib import Path
 
 MODULES = ("virtio_net", "9pnet_virtio", "9p", "overlay")  # and what these depend on
 READY = "bpflab: ready"
-BEGUN = "bpflab: init"
 
 # @MODULES@ is filled in; the paths come with the kernel's command line. `up` times the steps by the guest's clock.
 INIT = """#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc proc /proc
-up() { read t rest </proc/uptime; echo "bpflab: $1 $t" >/dev/console; }
+at=/proc/uptime
+up() { read t rest <$at; echo "bpflab: $1 $t" >/dev/console; }
 fail() { echo "bpflab: failed: $1" >/dev/console; $b poweroff -f; }
 up init
 for word in $($b cat /proc/cmdline); do
@@ -40,6 +40,7 @@ $b mkdir /scratch/upper /scratch/work
 $b mount -t overlay -o lowerdir=/kernel:/tools:/root,upperdir=/scratch/upper,workdir=/scratch/work root /new ||
   fail "the layers over the root filesystem"
 for d in dev proc sys; do $b mount --move /$d /new/$d; done
+at=/new/proc/uptime
 cd /new
 $b mount -t tmpfs -o mode=0755 run run
 $b mount -t tmpfs -o mode=1777 tmp tmp

@@ -136,7 +136,7 @@ class Keeper:
         kernel = kernels.get(self.version, self._say)
         tools = kernels.tools()
         path, environment, options = qemu.program(self._say)
-        keys = self._keys(tools)
+        self._keys(tools)
         self.steps["keys"] = time.monotonic() - began
         tries = qemu.accelerators()
         for accelerator in tries:
@@ -166,7 +166,7 @@ class Keeper:
         }
         self._tell_all({"ready": self.address})
 
-    def _keys(self, tools: Path) -> Path:
+    def _keys(self, tools: Path) -> None:
         """A key for the lab and one for the guest, both of this start only."""
         lab, guest = self.folder / "lab", self.folder / "guest_host"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bpflab", "-f", lab], check=True)
@@ -179,7 +179,6 @@ class Keeper:
         )
         public = next(line for line in done.stdout.splitlines() if line.startswith("ssh-ed25519 "))
         (self.folder / "known").write_text(f"{self.folder.name} {' '.join(public.split()[:2])}\n")
-        return lab
 
     def _start(self, command, environment, patience: float) -> int:
         for _ in range(5):
