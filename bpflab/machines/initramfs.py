@@ -10,7 +10,7 @@ import lzma
 import re
 from pathlib import Path
 
-MODULES = ("virtio_net", "9pnet_virtio", "9p", "overlay")  # and what these depend on
+MODULES = ("virtio_pci", "virtio_net", "9pnet_virtio", "9p", "overlay")  # and what these depend on
 READY = "bpflab: ready"
 
 # @MODULES@ is filled in; the paths come with the kernel's command line. `up` times the steps by the guest's clock.
