@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from .errors import LabError
-from .machines import kernels, qemu, vm
+from .machines import kernels, qemu, running, vm
 
 
 def main(options: argparse.Namespace) -> int:
@@ -25,10 +25,9 @@ def _say(text: str) -> None:
 
 
 def _running(version: str) -> vm.Lease:
-    held = vm.lease(version, start=False)
+    held = vm.ready(version, _say, start=False)
     if held is None:
         raise LabError(f"vm:{version} does not run; start it: ./lab vm up {version}")
-    held.wait(_say)
     return held
 
 
@@ -36,10 +35,9 @@ def _list(_) -> int:
     for version in kernels.OFFERED:
         kernel = kernels.kept(version)
         where = f"Linux {kernel.release}" if kernel else "not fetched"
-        held = vm.lease(version, start=False)
+        held = vm.ready(version, _say, start=False)
         state = ""
         if held:
-            held.wait(_say)
             state = f", runs (QEMU is process {held.address['qemu']}, ssh on 127.0.0.1:{held.address['port']})"
             held.close()
         print(f"vm:{version:6} {where}{state}")
@@ -56,12 +54,9 @@ def _fetch(options) -> int:
 
 def _up(options) -> int:
     began = time.monotonic()
-    held = vm.lease(options.version)
-    try:
-        held.wait(_say)
-        held.say("pin")
-    finally:
-        held.close()
+    held = vm.ready(options.version, _say)
+    held.say("pin")
+    held.close()
     print(f"vm:{options.version} is up after {time.monotonic() - began:.1f} s; ./lab vm down {options.version} ends it")
     return 0
 
@@ -72,7 +67,7 @@ def _down(options) -> int:
         print(f"vm:{options.version} does not run")
         return 0
     held.close("down")
-    folder = vm.runtime() / options.version
+    folder = running.folder() / options.version
     for _ in range(500):  # its keeper removes the folder last of all
         if not folder.exists():
             print(f"vm:{options.version} is down")
@@ -93,7 +88,7 @@ def _ssh(options) -> int:
 
 
 def _log(options) -> int:
-    place: Path = vm.runtime() / options.version
+    place: Path = running.folder() / options.version
     if not (place / "console").exists():
         raise LabError(f"vm:{options.version} does not run, and a machine's console goes with it; ./lab vm up {options.version}")
     with open(place / "console", "rb") as file:

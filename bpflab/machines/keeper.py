@@ -22,11 +22,12 @@ import time
 from pathlib import Path
 
 from ..errors import LabError
-from . import debian, initramfs, kernels, qemu
+from . import debian, initramfs, kernels, qemu, running
 
 KEEP = "BPFLAB_VM_KEEP"
 _KEEP_S = 300.0  # seconds that a machine waits for the next lab after the last has said good-bye
 _PATIENCE = {"kvm": 20.0, "tcg": 120.0}  # seconds until a start is given up
+_LAST_WORDS = 3.0  # seconds for a panic to be told
 _LINES = 60  # of the console that are kept for messages
 _BROKEN = ("KVM internal error", "Kernel panic - not syncing")
 _PORT_TAKEN = "Could not set up host forwarding rule"
@@ -61,6 +62,14 @@ class Guest:
 
     def read(self) -> list[str]:
         """Lines that have come; `Ended` when there will be none."""
+        lines = self._lines()
+        for line in lines:
+            if any(word in line for word in _BROKEN):
+                self._listen()
+                raise Ended(line.partition("] ")[2] or line)
+        return lines
+
+    def _lines(self) -> list[str]:
         try:
             data = os.read(self.out, 1 << 16)
         except BlockingIOError:
@@ -68,26 +77,19 @@ class Guest:
         if not data:
             raise Ended("QEMU ended")
         self._log.write(data)
-        *lines, self._half = (self._half + data).replace(b"\r", b"").split(b"\n")
-        texts = [line.decode(errors="replace") for line in lines]
-        self.tail.extend(text for text in texts if text.strip())
-        for text in texts:
-            if any(word in text for word in _BROKEN):
-                self._drain()
-                raise Ended(text.partition("] ")[2] or text)
-        return texts
+        *whole, self._half = (self._half + data).replace(b"\r", b"").split(b"\n")
+        lines = [line.decode(errors="replace") for line in whole]
+        self.tail.extend(line for line in lines if line.strip())
+        return lines
 
-    def _drain(self) -> None:
-        """What it says while it goes down: a panic is followed by its reasons."""
-        end = time.monotonic() + 0.5
-        with contextlib.suppress(OSError), selectors.DefaultSelector() as ready:
+    def _listen(self) -> None:
+        """To what it says while it goes down: a panic is followed by its reasons, and those by a reset, which is the end."""
+        deadline = time.monotonic() + _LAST_WORDS
+        with contextlib.suppress(Ended), selectors.DefaultSelector() as ready:
             ready.register(self.out, selectors.EVENT_READ)
-            while time.monotonic() < end and ready.select(0.1):
-                data = os.read(self.out, 1 << 16)
-                if not data:
-                    return
-                self._log.write(data)
-                self.tail.extend(t for t in data.decode(errors="replace").replace("\r", "").split("\n") if t.strip())
+            while time.monotonic() < deadline:
+                if ready.select(deadline - time.monotonic()):
+                    self._lines()
 
     def stop(self) -> None:
         self.process.kill()
@@ -102,6 +104,7 @@ class Keeper:
     def __init__(self, version: str, folder: Path, listener: socket.socket):
         self.version = version
         self.folder = folder
+        self.inode = (folder / "socket").stat().st_ino
         self.listener = listener
         listener.setblocking(False)
         self.selector = selectors.DefaultSelector()
@@ -126,7 +129,11 @@ class Keeper:
     def close(self) -> None:
         if self.guest:
             self.guest.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with running.locked(self.version):
+            with contextlib.suppress(OSError):
+                if (self.folder / "socket").stat().st_ino == self.inode:  # and not of the next keeper already
+                    shutil.rmtree(self.folder)
+            self.listener.close()
         self.selector.close()
 
     # -- start

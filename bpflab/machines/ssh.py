@@ -18,7 +18,7 @@ OLDEST = (3, 9)  # the agent uses nothing newer
 OPTIONS = [
     *("-T", "-e", "none", "-x", "-a"),
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
-    *("-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ClearAllForwardings=yes", "-o", "LogLevel=ERROR"),
+    *("-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "ClearAllForwardings=yes", "-o", "LogLevel=INFO"),
 ]
 CONFIG = "BPFLAB_SSH_CONFIG"
 

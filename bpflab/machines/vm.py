@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import LabError, MachineLost, NotSupportedError
-from . import gateway, kernels
+from . import gateway, kernels, running
 from .local import ARGUMENTS, PYTHON
 from .ssh import OPTIONS
 from .way import Way
 
 _TREE = Path(__file__).resolve().parents[2]
-
-
-def runtime() -> Path:
-    """The folder of running machines, this user's alone; short, since a socket's path may have 107 characters only."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    folder = base / f"bpflab-vm-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    stat = folder.lstat()
-    if stat.st_uid != os.getuid() or stat.st_mode & 0o077:
-        raise LabError(f"{folder} is not yours alone; remove it, or set XDG_RUNTIME_DIR")
-    return folder
+_SILENT = {"lost": "its keeper ended", "console": []}
 
 
 def version_of(name: str) -> str:
@@ -40,11 +28,8 @@ def version_of(name: str) -> str:
     return name.partition(":")[2] or kernels.DEFAULT
 
 
-@contextlib.contextmanager
-def _locked(version: str) -> Iterator[None]:
-    with open(runtime() / f"{version}.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+class NotYours(Exception):
+    """The keeper was about to end when the connection came."""
 
 
 class Lease:
@@ -73,9 +58,14 @@ class Lease:
         ------
         MachineLost
             It did not come up; with the last lines of its console.
+        NotYours
         """
+        first = True
         while True:
             message = self._next()
+            if first and message == _SILENT:
+                raise NotYours
+            first = False
             if "progress" in message:
                 say(message["progress"])
             elif "ready" in message:
@@ -91,13 +81,14 @@ class Lease:
             line = self._file.readline()
         except OSError:
             line = b""
-        return json.loads(line) if line else {"lost": "its keeper ended", "console": []}
+        return json.loads(line) if line else _SILENT
 
     def why_lost(self, patience: float) -> str | None:
         """What the keeper says of the end of the machine; None when it still runs."""
         self._connection.settimeout(patience)
         try:
-            message = json.loads(self._file.readline() or b'{"lost": "its keeper ended"}')
+            line = self._file.readline()
+            message = json.loads(line) if line else _SILENT
         except (OSError, ValueError):
             return None
         return _ending(message) if "lost" in message else None
@@ -110,13 +101,14 @@ class Lease:
         with self._lock:
             if self._connection.fileno() < 0:
                 return
-            self.say(word)
+            if word:
+                self.say(word)
             self._file.close()
             self._connection.close()
 
 
 def _ending(message: dict) -> str:
-    console = "\n".join(message.get("console", [])[-15:])
+    console = "\n".join(message.get("console", [])[-30:])
     return message["lost"] + (f". The last lines of its console:\n{console}\n" if console else "")
 
 
@@ -128,8 +120,7 @@ def lease(version: str, start: bool = True) -> Lease | None:
     Lease or None
         None when it does not run and is not to be started.
     """
-    folder = runtime() / version
-    with _locked(version):
+    with running.locked(version) as folder:
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(str(folder / "socket"))
@@ -151,6 +142,30 @@ def lease(version: str, start: bool = True) -> Lease | None:
             connection.connect(str(folder / "socket"))
             _start_keeper(version, folder, listener)
         return Lease(connection)
+
+
+def ready(version: str, say: Callable[[str], None], start: bool = True) -> Lease | None:
+    """A lease on a machine that is ready; as `lease` otherwise.
+
+    Raises
+    ------
+    LabError
+        Something is missing here, or cannot be fetched.
+    MachineLost
+        It did not come up.
+    """
+    while True:
+        held = lease(version, start)
+        if held is None:
+            return None
+        try:
+            held.wait(say)
+            return held
+        except NotYours:
+            held.close(word="")
+        except BaseException:
+            held.close(word="")  # failed or interrupted: nobody waits for it any more
+            raise
 
 
 def _start_keeper(version: str, folder: Path, listener: socket.socket) -> None:
@@ -202,13 +217,7 @@ def way(name: str, say: Callable[[str], None] = lambda _: None) -> Vm:
         raise NotSupportedError(
             "a virtual machine over this computer's root filesystem", sys.platform, "it wants Linux", remedy="use bl.Lab('vagrant')"
         )
-    held = lease(version_of(name))
-    try:
-        held.wait(say)
-    except BaseException:
-        held.close()
-        raise
-    return Vm(name, held)
+    return Vm(name, ready(version_of(name), say))
 
 
 class Vm(Way):
