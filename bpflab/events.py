@@ -135,9 +135,9 @@ class Events:
         except BaseException as error:  # an interrupt, say: what came until then waits for the next read
             with self._lock:
                 self._kept = [*arrays, *self._kept]
-            count = sum(len(a) for a, _ in arrays)
-            if isinstance(error, MachineLost) and count:
-                raise MachineLost(f"{error}. The {count} events until then are kept: read() again") from None
+            have = sum(len(a) for a, _ in arrays)
+            if isinstance(error, MachineLost) and have:
+                raise MachineLost(f"{error}. The {have} events until then are kept: read() again") from None
             raise
         return self._frame(self._split(arrays, count))
 
