@@ -80,7 +80,8 @@ def headers():
 
 
 def _release(path):
-    for name in ("include/config/kernel.release", "include/generated/utsrelease.h"):
+    # what uname says comes first: in Debian's packages kernel.release has the version of the source instead
+    for name in ("include/generated/utsrelease.h", "include/config/kernel.release"):
         with contextlib.suppress(OSError), open(f"{path}/{name}") as file:
             return file.read().replace("#define UTS_RELEASE", "").strip().strip('"')
     return os.path.basename(os.path.dirname(path))
