@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 
 import answers
@@ -10,6 +12,8 @@ import kernelstate
 import lanes
 import nbrun
 import pytest
+import waiting
+from bpflab.machines import keeper, vm
 
 os.environ[kernelstate.RUN] = uuid.uuid4().hex  # every process of this run inherits it
 
@@ -17,6 +21,7 @@ os.environ[kernelstate.RUN] = uuid.uuid4().hex  # every process of this run inhe
 def pytest_configure(config):
     config.pluginmanager.register(lanes.Lanes(), "lanes")
     config.addinivalue_line("markers", "needs(*features): what a kernel may lack; see tests/lanes.py")
+    config.addinivalue_line("markers", "here: looks at this computer itself; see tests/lanes.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +30,17 @@ def own_state(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_machines():
+    """Virtual machines of this run's own, beside those that are in use on this computer."""
+    folder = tempfile.mkdtemp(prefix="bpflab-")  # a socket's path may not be long
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        patch.setenv(keeper.KEEP, "0")
+        yield
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,9 +53,16 @@ def kernel_unchanged():
 
 
 @pytest.fixture(scope="session", params=lanes.machines())
-def machine(request):
+def machine(request, own_machines):
     """Name of a lab machine; a test that asks for it runs on each."""
-    return request.param
+    kind, _, _ = request.param.partition(":")
+    if kind != "vm":
+        yield request.param
+        return
+    held = vm.ready(vm.version_of(request.param), print)  # up until the last of its tests is over
+    yield request.param
+    held.close("down")
+    waiting.until(lambda: not os.path.exists(held.address["folder"]), "the end of the virtual machine")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """Which test runs on which lab machine, and what counts when a machine cannot do it.
 
-- A test that uses `lab`, `fresh_lab` or `machine` runs once for each machine of the run.
+- A test that uses `lab`, `fresh_lab` or `machine` runs once for each machine of the run. With none named these are this
+  computer and, for tests that need what a kernel may lack, a virtual machine that has it.
+- `@pytest.mark.here` is for what looks at this computer itself (its processes, its files): not for other machines.
 - A test skips by `NotSupportedError` and in no other way; `pytest.skip` fails. A test that was
   skipped on every machine fails the run.
 - `@pytest.mark.needs("kprobe")` is for what a kernel may lack. On a machine that promises it, the test
@@ -19,20 +21,34 @@ import pytest
 
 from bpflab.errors import NotSupportedError
 
-# machine -> does it promise whatever a test needs? What is not listed has no tests yet.
-MACHINES = {"local": False}
+# kind of machine -> does it promise what a test needs?
+MACHINES = {"local": False, "vm": True, "vagrant": True, "ssh": False}
+HARDWARE = ("hardware perf events", "perf event cpu-cycles")  # no virtual machine promises these
+FULL, FOR_NEEDS = "local", "vm:6.12"  # the machines of a run that names none: for all tests, for those that need something
+NAMED = "BPFLAB_TEST_MACHINES"
 NOWHERE = "no lab"
 
 
 def machines() -> list[str]:
-    """The machines of this run: those of BPFLAB_TEST_MACHINES (names with commas between), or all."""
-    named = os.environ.get("BPFLAB_TEST_MACHINES", "")
-    wanted = named.split(",") if named else list(MACHINES)
-    if unknown := set(wanted) - set(MACHINES):
-        raise pytest.UsageError(
-            f"BPFLAB_TEST_MACHINES: no tests for {', '.join(unknown)}; there are {', '.join(MACHINES)}"
-        )
+    """The machines of this run: those of BPFLAB_TEST_MACHINES (names with commas between), or ours."""
+    named = os.environ.get(NAMED, "")
+    wanted = named.split(",") if named else [FULL, FOR_NEEDS]
+    if unknown := [name for name in wanted if name.partition(":")[0] not in MACHINES]:
+        raise pytest.UsageError(f"{NAMED}: no lab machine named {', '.join(unknown)}; there are {', '.join(MACHINES)}")
     return wanted
+
+
+def promises(machine: str, features: tuple[str, ...]) -> bool:
+    """Whether a machine has to have these features."""
+    return MACHINES.get(machine.partition(":")[0], False) and not set(features) & set(HARDWARE)
+
+
+def _runs(item) -> bool:
+    """Whether a test is for the machine that it got."""
+    machine = _machine(item)
+    if machine not in (FULL, NOWHERE) and item.get_closest_marker("here"):
+        return False
+    return machine != FOR_NEEDS or bool(os.environ.get(NAMED)) or item.get_closest_marker("needs") is not None
 
 
 def _machine(item) -> str:
@@ -66,6 +82,12 @@ class Lanes:
         self.outcomes: dict[str, dict[str, str]] = collections.defaultdict(dict)  # test -> machine -> outcome
         self.refused: dict[str, set[str]] = {}  # test -> features
 
+    def pytest_collection_modifyitems(self, config, items):
+        others = [item for item in items if not _runs(item)]
+        if others:
+            items[:] = [item for item in items if _runs(item)]
+            config.hook.pytest_deselected(items=others)
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item, call):
         report = yield
@@ -88,7 +110,7 @@ class Lanes:
             report.outcome = "skipped"
             path, line, _ = item.location
             report.longrepr = (path, line or 0, f"Skipped: {exc}")
-        elif MACHINES.get(machine):
+        elif promises(machine, mark.args):
             return  # promised, and not kept: stays failed
         elif fault := refusal_fault(exc, mark.args, machine):
             report.longrepr = f"{item.nodeid}: the refusal is not as it should be: {fault}\n{exc}"

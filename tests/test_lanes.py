@@ -13,6 +13,7 @@ import pytest, lanes
 def pytest_configure(config):
     config.pluginmanager.register(lanes.Lanes(), "lanes")
     config.addinivalue_line("markers", "needs(*features)")
+    config.addinivalue_line("markers", "here")
 
 @pytest.fixture(scope="session", params=lanes.machines())
 def machine(request):
@@ -147,3 +148,47 @@ def test_it(f):
     result = run(text, "local")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["FAILED *::test_it: skipped on every machine"])
+
+
+WHERE = """
+def test_any(machine):
+    pass
+
+@pytest.mark.needs("kprobe")
+def test_needs(machine):
+    pass
+
+@pytest.mark.here
+def test_here(machine):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "named, local, vm",
+    [("", "3 passed", "1 passed"), ("vm:6.12", None, "2 passed"), ("local,vm:6.12", "3 passed", "2 passed")],
+)
+def test_where_a_test_runs(run, named, local, vm):
+    """With no machine named, the virtual one is for what a kernel may lack."""
+    result = run(WHERE, named)
+    assert result.ret == 0
+    for machine, outcome in (("local", local), ("vm:6.12", vm)):
+        if outcome:
+            result.stdout.fnmatch_lines([f"{machine} * {outcome}"])
+        else:
+            result.stdout.no_fnmatch_line(f"{machine} *passed")
+
+
+def test_no_virtual_machine_promises_hardware(run):
+    text = """
+@pytest.mark.needs("hardware perf events")
+def test_it(machine):
+    lacks("hardware perf events", machine)
+"""
+    result = run(text, "vm")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["vm * 1 refused"])
+
+
+def test_no_such_machine(run):
+    assert run(WHERE, "moon").ret == pytest.ExitCode.USAGE_ERROR
