@@ -47,7 +47,10 @@ files
   .cache/setup.log               what apt and pip said in the last set-up
 
 environment
-  BPFLAB_MACHINE                 the machine that labs use: local, vm, vagrant, ssh:user@host
+  BPFLAB_MACHINE                 the machine that labs use: local, vm, vm:6.1, vagrant, ssh:user@host
+  BPFLAB_ACCEL                   kvm or tcg for virtual machines; if not set, what was found by trying
+  BPFLAB_VM_KEEP                 seconds that a virtual machine waits for the next lab; 300 if not set
+  BPFLAB_DEBIAN_MIRROR           where kernels come from, if not from http://deb.debian.org/debian
   JUPYTER_TOKEN                  the token in JupyterLab's address; a random one if not set
 
 exit status
@@ -157,7 +160,7 @@ def _vm_parser():
         "Virtual machines by hand; labs start and end them by themselves.",
         "  ./lab vm fetch 6.1             have it before the network goes\n"
         "  ./lab vm ssh 6.12 uname -a     a command on it, or a shell\n\n"
-        "VERSION is a kernel, 6.12 if not given. A machine ends five minutes after its last lab, at once when that\n"
+        "VERSION is a kernel: 6.1, 6.12 or 7 (the newest of Debian's sid), 6.12 if not given. A machine ends five minutes after its last lab, at once when that\n"
         "was killed, and after `up` only by `down`.",
     )
     what = ("list", "fetch", "up", "down", "ssh", "log")
@@ -304,7 +307,10 @@ def _up(options, _):
 def _test(_, others):
     import pytest
 
+    from bpflab import vm_cli
+
     os.chdir(TREE)
+    vm_cli.prepare_tests()
     return int(pytest.main(others))
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SET_UP = "./lab up --setup-only installs it"
-ANOTHER_KERNEL = "this kernel cannot; another lab machine may: see BPFLAB_MACHINE in ./lab --help"
+ANOTHER_KERNEL = "this kernel cannot; a virtual machine with one of Debian's kernels may: bl.Lab('vm'), ./lab vm --help"
 REMEDIES = {"setting": "whoever runs this computer decided so; the workbook works without"}
 DEBIAN_PYTHON = "/usr/bin/python3"
 EM_BPF = 247  # e_machine of a BPF object (include/uapi/linux/elf-em.h)

@@ -20,6 +20,17 @@ def main(options: argparse.Namespace) -> int:
     return _COMMANDS[options.what](options)
 
 
+def prepare_tests() -> None:
+    """Fetch what the tests start, before any of them waits for it."""
+    for version in ("6.1", kernels.DEFAULT):
+        try:
+            kernels.get(version, _say)
+            kernels.tools()
+            qemu.program(_say)
+        except LabError as error:
+            print(f"no vm:{version} for the tests: {error}", flush=True)
+
+
 def _say(text: str) -> None:
     print(text, flush=True)
 

@@ -20,7 +20,7 @@ from .shared import Buffers
 from .way import Way
 
 SMALL = 1 << 16  # bytes below which a mapping costs more than sending (bpflab/agent/bulk.py has the same)
-KNOWN = ("local", "vm", "vm:6.1", "vm:6.12", "ssh:user@host")
+KNOWN = ("local", "vm", "vm:6.1", "vm:6.12", "vm:7", "ssh:user@host")
 CANDIDATES = ("local", "vm")  # where to look, in this order, when no machine is named
 _END = object()
 

@@ -40,26 +40,25 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-def _sources() -> str:
+def _sources(sid: bool) -> str:
     mirror = os.environ.get(MIRROR, "http://deb.debian.org/debian").rstrip("/")
     security = f"{mirror.removesuffix('/debian')}/debian-security"
     signed = f"[signed-by={KEYRING}]"
-    return "".join(
-        f"deb {signed} {address} {suite} main\n"
-        for address, suite in (
-            (mirror, "bookworm"),
-            (mirror, "bookworm-updates"),
-            (security, "bookworm-security"),
-            (mirror, BACKPORTS),
-        )
+    stable = (
+        (mirror, "bookworm"),
+        (mirror, "bookworm-updates"),
+        (security, "bookworm-security"),
+        (mirror, BACKPORTS),
     )
+    suites = ((mirror, "sid"),) if sid else stable
+    return "".join(f"deb {signed} {address} {suite} main\n" for address, suite in suites)
 
 
-def _options() -> list[str]:
-    apt = folder() / "apt"
+def _options(sid: bool) -> list[str]:
+    apt = folder() / ("apt-sid" if sid else "apt")  # apart, so that nothing else is taken from there
     for place in ("state/lists/partial", "cache/archives/partial"):
         (apt / place).mkdir(parents=True, exist_ok=True)
-    (apt / "sources.list").write_text(_sources())
+    (apt / "sources.list").write_text(_sources(sid))
     settings = {
         "Dir::Etc::sourcelist": apt / "sources.list",
         "Dir::Etc::sourceparts": "-",
@@ -76,9 +75,9 @@ def _options() -> list[str]:
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def _apt(command: str, *arguments: str, cwd: Path | None = None) -> str:
+def _apt(command: str, *arguments: str, cwd: Path | None = None, sid: bool = False) -> str:
     done = subprocess.run(
-        [command, *_options(), *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, "LC_ALL": "C"}
+        [command, *_options(sid), *arguments], capture_output=True, text=True, cwd=cwd, env={**os.environ, "LC_ALL": "C"}
     )
     if done.returncode:
         errors = [line[3:] for line in done.stderr.splitlines() if line.startswith("E: ")]
@@ -90,30 +89,32 @@ def _apt(command: str, *arguments: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def update() -> None:
-    """Fetch the lists of packages, when the last time is a day ago."""
+def update(sid: bool = False) -> None:
+    """Fetch the lists of packages, of Debian 12 or of sid, when the last time is a day ago."""
     if not shutil.which("apt-get"):
         raise NotSupportedError(
             "fetching Debian packages", "this computer", "it has no apt-get", remedy="use bl.Lab('vagrant') or bl.Lab('ssh:user@host')"
         )
     if not os.path.exists(KEYRING):
         raise LabError(f"there is no {KEYRING} to check Debian packages with; install it: apt install debian-archive-keyring")
-    stamp = folder() / "apt" / "updated"
-    identity = _sources()
+    stamp = folder() / ("apt-sid" if sid else "apt") / "updated"
+    identity = _sources(sid)
     with contextlib.suppress(OSError):
         if time.time() - stamp.stat().st_mtime < _FRESH and stamp.read_text() == identity:
             return
-    _apt("apt-get", "update", "--error-on=any")
+    _apt("apt-get", "update", "--error-on=any", sid=sid)
     stamp.write_text(identity)
 
 
-def names(pattern: str) -> list[str]:
+def names(pattern: str, sid: bool = False) -> list[str]:
     """Names of packages that match a regular expression as a whole."""
-    found = _apt("apt-cache", "pkgnames")
+    found = _apt("apt-cache", "pkgnames", sid=sid)
     return [name for name in found.split() if re.fullmatch(pattern, name)]
 
 
-def unpack(packages: list[str], target: Path, *, release: str | None = None, needs: bool = True) -> None:
+def unpack(
+    packages: list[str], target: Path, *, release: str | None = None, needs: bool = True, sid: bool = False
+) -> None:
     """Fetch packages and unpack them.
 
     Parameters
@@ -125,6 +126,8 @@ def unpack(packages: list[str], target: Path, *, release: str | None = None, nee
         Prefer this release.
     needs : bool
         What they depend on, too, where this computer lacks it.
+    sid : bool
+        Take them from there; not with `needs`, since its libraries are not for this computer.
 
     Raises
     ------
@@ -142,7 +145,7 @@ def unpack(packages: list[str], target: Path, *, release: str | None = None, nee
             options = ["-o", f"Dir::Cache::archives={debs}", "--no-install-recommends", "--download-only", "--reinstall"]
             _apt("apt-get", *options, *(["-t", release] if release else []), "install", *packages)
         else:
-            _apt("apt-get", "download", *packages, cwd=debs)
+            _apt("apt-get", "download", *packages, cwd=debs, sid=sid)
         for deb in sorted(debs.glob("*.deb")):
             done = subprocess.run(["dpkg-deb", "-x", str(deb), str(work / "root")], capture_output=True, text=True)
             if done.returncode:

@@ -30,6 +30,7 @@ _PATIENCE = {"kvm": 20.0, "tcg": 120.0}  # seconds until a start is given up
 _LAST_WORDS = 3.0  # seconds for a panic to be told
 _LINES = 60  # of the console that are kept for messages
 _BROKEN = ("KVM internal error", "Kernel panic - not syncing")
+_NO_PORT = "no port on 127.0.0.1 stays free long enough for the virtual machine; end something that listens, and try again"
 _PORT_TAKEN = "Could not set up host forwarding rule"
 
 
@@ -157,8 +158,10 @@ class Keeper:
                     _PATIENCE[accelerator],
                 )
                 break
-            except Ended:
+            except Ended as error:
                 if accelerator == tries[-1]:
+                    if accelerator == "kvm":
+                        raise Ended(f"{error}; {qemu.ACCEL} wants kvm, without it the guest is emulated") from None
                     raise
                 self.guest.stop()
         if len(tries) > 1:
@@ -199,7 +202,7 @@ class Keeper:
                 if not any(_PORT_TAKEN in line for line in self.guest.tail):
                     raise
             self.guest.stop()
-        raise LabError("no port on 127.0.0.1 stays free long enough for the virtual machine; try again")
+        raise LabError(_NO_PORT)
 
     def _new_guest(self, command, environment) -> None:
         self.guest = Guest(command, environment, self.folder / "console")
@@ -296,7 +299,10 @@ class Keeper:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        try:
+            probe.bind(("127.0.0.1", 0))
+        except OSError:
+            raise LabError(_NO_PORT) from None
         return probe.getsockname()[1]
 
 

@@ -17,7 +17,8 @@ from ..errors import LabError, NotSupportedError, UnknownNameError
 from . import debian, initramfs
 
 DEFAULT = "6.12"
-OFFERED = ("6.1", "6.12")
+OFFERED = ("6.1", "6.12", "7")
+_SID = "7"  # the newest of this series, which only sid has
 _SPACE = 1500 << 20  # bytes that unpacking takes for a while
 _BUILD = 5  # of what is kept: another one makes everything anew
 _DRIVERS = {"net", "block", "char", "virtio", "vhost"}
@@ -83,7 +84,7 @@ def get(version: str, say: Callable[[str], None]) -> Kernel:
     Parameters
     ----------
     version : str
-        "6.12".
+        "6.12", or "7" for the newest of sid.
     say : callable
         Is told what takes time.
 
@@ -94,7 +95,7 @@ def get(version: str, say: Callable[[str], None]) -> Kernel:
     LabError
         No network, no space.
     """
-    if not re.fullmatch(r"\d+\.\d+", version):
+    if version != _SID and not re.fullmatch(r"\d+\.\d+", version):
         raise UnknownNameError("kernel", version, OFFERED)
     found = kept(version)
     if found:
@@ -136,20 +137,21 @@ def _fetch(version: str, say: Callable[[str], None]) -> Kernel:
             f"a kernel takes {_SPACE >> 20} MB while it is unpacked, and {debian.folder()} has less; "
             "make room, or name another folder: XDG_CACHE_HOME"
         )
-    say(f"fetching Linux {version} from Debian, once")
-    debian.update()
-    found = debian.names(rf"linux-image-{re.escape(version)}\.[\d.+a-z-]+?-{arch}")
+    sid = version == _SID
+    say(f"fetching Linux {version} from Debian{' sid' if sid else ''}, once: about 130 MB")
+    debian.update(sid)
+    found = debian.names(rf"linux-image-{re.escape(version)}\.[\d.+a-z-]+?-{arch}", sid)
     releases = {n.removeprefix("linux-image-") for n in found if not re.search(r"-(cloud|rt|unsigned)", n)}
     if not releases:
-        raise UnknownNameError("kernel", version, OFFERED, "Debian 12 and its backports")
+        raise UnknownNameError("kernel", version, OFFERED, "Debian sid" if sid else "Debian 12 and its backports")
     release = max(releases, key=_natural)
     folder = _place(version)
     folder.mkdir(parents=True, exist_ok=True)
     common = re.sub(rf"-{arch}$", "", release)
     kbuild = [f"linux-kbuild-{name}" for name in (common, version)]
-    kbuild = [name for name in kbuild if debian.names(re.escape(name))][:1]
+    kbuild = [name for name in kbuild if debian.names(re.escape(name), sid)][:1]
     packages = [f"linux-image-{release}", f"linux-headers-{release}", f"linux-headers-{common}-common", *kbuild]
-    debian.unpack(packages, folder / "root", needs=False)
+    debian.unpack(packages, folder / "root", needs=False, sid=sid)
     _merge_usr(folder / "root")
     _thin(folder / "root/usr/lib/modules" / release / "kernel")
     _index(folder / "root", release)

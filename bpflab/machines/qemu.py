@@ -34,9 +34,13 @@ def program(say: Callable[[str], None]) -> tuple[str, dict[str, str], list[str]]
     path = root / "usr/bin/qemu-system-x86_64"
     with debian.locked("qemu"):
         if not path.exists():
-            say("fetching QEMU from Debian, once")
-            debian.update()
-            debian.unpack(["qemu-system-x86"], root, release=debian.BACKPORTS)
+            say("fetching QEMU from Debian, once: about 30 MB")
+            try:
+                debian.update()
+                debian.unpack(["qemu-system-x86"], root, release=debian.BACKPORTS)
+            except LabError as error:
+                here = "an older QEMU only" if own else "no QEMU"
+                raise LabError(f"there is {here} on this computer (it takes {STEADY} or newer), and {error}") from None
     environment = debian.environment(root)
     environment["QEMU_MODULE_DIR"] = f"{root}/usr/lib/{os.uname().machine}-linux-gnu/qemu"
     return str(path), environment, ["-L", f"{root}/usr/share/qemu", "-L", f"{root}/usr/share/seabios"]

@@ -108,7 +108,7 @@ class Lease:
 
 
 def _ending(message: dict) -> str:
-    console = "\n".join(message.get("console", [])[-30:])
+    console = "\n".join(message.get("console", [])[-45:])
     return message["lost"] + (f". The last lines of its console:\n{console}\n" if console else "")
 
 
