@@ -217,6 +217,11 @@ def target(tmp_path_factory):
     return folder / "target"
 
 
+def agent(lab) -> int:
+    """Pid of the agent, which opens files for `lab.open`."""
+    return int(lab.id.split("-")[1])
+
+
 def run(target, lines):
     """Run it on some lines; gives its pid."""
     process = subprocess.Popen([target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -237,6 +242,7 @@ SEC("uretprobe") int BPF_KRETPROBE(leave, long sum)
 }"""
 
 
+@pytest.mark.here
 def test_uprobe_reads_arguments(target, load):
     obj = load(FUNCTIONS)
     with obj.programs["enter"].attach_uprobe(str(target), "add") as link:
@@ -246,6 +252,7 @@ def test_uprobe_reads_arguments(target, load):
     assert gone_silent(obj, lambda: run(target, "a"))
 
 
+@pytest.mark.here
 def test_uretprobe_reads_the_return_value(target, load):
     obj = load(FUNCTIONS)
     with obj.programs["leave"].attach_uprobe(str(target), "add", retprobe=True):
@@ -253,6 +260,7 @@ def test_uretprobe_reads_the_return_value(target, load):
     assert (obj.globals["seen"], obj.globals["value"]) == (3, 42)
 
 
+@pytest.mark.here
 def test_uprobe_by_offset(target, load):
     lines = subprocess.run(["nm", target], capture_output=True, text=True, check=True).stdout.splitlines()
     offset = next(int(line.split()[0], 16) for line in lines if line.endswith(" T add"))
@@ -262,6 +270,7 @@ def test_uprobe_by_offset(target, load):
     assert obj.globals["seen"] == 1
 
 
+@pytest.mark.here
 def test_uprobe_of_one_process(target, load):
     first, second = (
         subprocess.Popen([target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
@@ -281,6 +290,7 @@ def test_uprobe_of_one_process(target, load):
             process.communicate()
 
 
+@pytest.mark.here
 def test_uprobe_as_its_section_says(target, load):
     obj = load(FUNCTIONS.replace('SEC("uprobe")', f'SEC("uprobe/{target}:add")'))
     with obj.programs["enter"].attach():
@@ -296,6 +306,7 @@ def test_uprobe_of_a_library_by_name(lab, load):
     assert obj.globals["seen"] >= 1
 
 
+@pytest.mark.here
 def test_uprobe_that_has_no_place(target, load):
     program = load(FUNCTIONS).programs["enter"]
     with pytest.raises(BpfError, match="no_such_function"):
@@ -323,6 +334,7 @@ SEC("usdt") int on_line(struct pt_regs *ctx)
 }"""
 
 
+@pytest.mark.here
 def test_usdt_of_a_program_of_ours(target, load):
     obj = load(USDT)
     with obj.programs["on_line"].attach_usdt(str(target), "demo", "line"):
@@ -345,6 +357,7 @@ def test_usdt_of_the_interpreter(lab, load):
     assert gone_silent(obj, lambda: lab.sh(collect))
 
 
+@pytest.mark.here
 def test_usdt_that_is_not_there(target, load):
     with pytest.raises(BpfError, match="demo:no_such_probe"):
         load(USDT).programs["on_line"].attach_usdt(str(target), "demo", "no_such_probe")
@@ -364,7 +377,7 @@ SEC("iter/task") int tasks(struct bpf_iter__task *ctx)
 }""")
     with obj.programs["tasks"].attach() as link, lab.spawn("exec sleep 1000") as sleeper:
         until(lambda: f"{sleeper.pid} sleep" in link.read().splitlines(), "the new process is listed")
-        assert f"{os.getpid()} {open('/proc/self/comm').read().strip()}" in link.read().splitlines()
+        assert f"{agent(lab)} bpflab-agent" in link.read().splitlines()
 
 
 def test_iterator_is_read_as_often_as_one_likes(load):
@@ -481,19 +494,19 @@ int BPF_PROG(count, int dfd, const char *name, struct open_how *how, long result
 {
     seen++;
     if (bpf_get_current_pid_tgid() >> 32 == only)
-        value = result;
+        value = result < 0 ? result : value;
     return 0;
 }""",
-        only=os.getpid(),
+        only=agent(lab),
     )
     with obj.programs["count"].attach_fexit():
-        with pytest.raises(FileNotFoundError):
-            open("/no/such/file")
+        with pytest.raises(bl.BpfError, match="ENOENT"):
+            lab.open("/no/such/file")
     assert obj.globals["value"] == -2
 
 
 @pytest.mark.needs("fmod_ret")
-def test_fmod_ret(load, tmp_path):
+def test_fmod_ret(lab, load):
     text = """
 SEC("fmod_ret/security_file_open") int BPF_PROG(count, struct file *file, int ret)
 {
@@ -502,20 +515,18 @@ SEC("fmod_ret/security_file_open") int BPF_PROG(count, struct file *file, int re
     seen++;
     return value ? -1 : ret;
 }"""
-    obj = load(text, only=os.getpid())
-    path = tmp_path / "file"
-    path.write_text("x")
+    obj = load(text, only=agent(lab))
     with obj.programs["count"].attach():
-        assert path.read_text() == "x"
+        lab.open("/etc/passwd").close()
         obj.globals["value"] = 1
-        with pytest.raises(PermissionError):
-            path.read_text()
+        with pytest.raises(bl.BpfError, match="EPERM"):
+            lab.open("/etc/passwd")
         obj.globals["value"] = 0
     assert obj.globals["seen"] >= 2
 
 
 @pytest.mark.needs("lsm")
-def test_lsm(lab, load, tmp_path):
+def test_lsm(lab, load):
     lab_features = lab.features().set_index("feature")
     obj = load(
         """
@@ -526,18 +537,16 @@ SEC("lsm/file_open") int BPF_PROG(count, struct file *file)
     seen++;
     return value ? -1 : 0;
 }""",
-        only=os.getpid(),
+        only=agent(lab),
     )
-    path = tmp_path / "file"
-    path.write_text("x")
     with obj.programs["count"].attach_lsm():
         if not lab_features.loc["lsm", "available"]:  # it attaches, but bpf is not among the kernel's lsm=
             raise NotSupportedError("lsm", lab.where, lab_features.loc["lsm", "reason"])
-        assert path.read_text() == "x"
+        lab.open("/etc/passwd").close()
         obj.globals["value"] = 1
-        with pytest.raises(PermissionError):
-            path.read_text()
-    assert path.read_text() == "x"
+        with pytest.raises(bl.BpfError, match="EPERM"):
+            lab.open("/etc/passwd")
+    lab.open("/etc/passwd").close()
     assert obj.globals["seen"] >= 2
 
 

@@ -17,6 +17,7 @@ from jupyter_client import KernelManager
 import bpflab as bl
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.here
 SETUP = f"""
 import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 import bpflab as bl, everything, os

@@ -24,6 +24,7 @@ def _zombies(lab) -> list[str]:
     return [pid for pid, state in states.items() if state == "Z"]
 
 
+@pytest.mark.here
 def test_ended_commands_leave_no_descriptors_and_no_zombies(fresh_lab):
     lab = fresh_lab
     lab.spawn("true").wait()
@@ -46,6 +47,7 @@ def test_what_is_no_command(lab, command):
         lab.sh("echo \0")
 
 
+@pytest.mark.here
 def test_output_without_end(fresh_lab):
     """What prints for ever is ended before it fills the machine's memory."""
     with pytest.raises(bl.CommandError, match="'yes' prints more than is good here, and was ended; send it to a file") as caught:

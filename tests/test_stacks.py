@@ -107,11 +107,12 @@ def test_other_maps_are_refused(lab):
     m.close()
 
 
-def test_hidden_symbols_are_told(fresh_lab, tmp_path):
+def test_hidden_symbols_are_told(fresh_lab):
     """kernel.kptr_restrict belongs to the whole machine, so the lab alone gets to see a /proc/kallsyms full of zeros."""
     pid = fresh_lab.id.split("-")[1]
-    fresh_lab.sh(f"sed 's/^[0-9a-f]*/0000000000000000/' /proc/kallsyms | head -1000 > {tmp_path}/hidden")
-    fresh_lab.sh(f"nsenter -t {pid} -m mount --bind {tmp_path}/hidden /proc/kallsyms")
+    hidden = fresh_lab.sh("mktemp").stdout.strip()
+    fresh_lab.sh(f"sed 's/^[0-9a-f]*/0000000000000000/' /proc/kallsyms | head -1000 > {hidden}")
+    fresh_lab.sh(f"nsenter -t {pid} -m mount --bind {hidden} /proc/kallsyms")
     with pytest.raises(NotSupportedError, match="kptr_restrict is \\d.*sysctl -w"):
         stacks.kernel(fresh_lab, [0xFFFFFFFF81000000])
 

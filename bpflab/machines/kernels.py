@@ -150,13 +150,18 @@ def _fetch(version: str, say: Callable[[str], None]) -> Kernel:
     common = re.sub(rf"-{arch}$", "", release)
     kbuild = [f"linux-kbuild-{name}" for name in (common, version)]
     kbuild = [name for name in kbuild if debian.names(re.escape(name), sid)][:1]
-    packages = [f"linux-image-{release}", f"linux-headers-{release}", f"linux-headers-{common}-common", *kbuild]
+    # since Linux 7 Debian has the kernel and its modules in packages of their own
+    parts = debian.names(rf"linux-(modules|binary|binary-unsigned)-{re.escape(release)}", sid)
+    packages = [f"linux-image-{release}", *parts, f"linux-headers-{release}", f"linux-headers-{common}-common", *kbuild]
     debian.unpack(packages, folder / "root", needs=False, sid=sid)
     _merge_usr(folder / "root")
     _thin(folder / "root/usr/lib/modules" / release / "kernel")
     _index(folder / "root", release)
-    (folder / "vmlinux").write_bytes(vmlinux(next((folder / "root" / "boot").glob("vmlinuz-*"))))
-    shutil.rmtree(folder / "root" / "boot")
+    root, modules = folder / "root", folder / "root/usr/lib/modules" / release
+    image = next(path for path in (root / f"boot/vmlinuz-{release}", modules / "vmlinuz") if path.exists())
+    (folder / "vmlinux").write_bytes(vmlinux(image))
+    image.unlink()
+    shutil.rmtree(root / "boot", ignore_errors=True)
     (folder / "release").write_text(f"{_BUILD} {release}\n")
     return Kernel(version, release, folder)
 
