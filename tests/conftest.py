@@ -13,6 +13,7 @@ import lanes
 import nbrun
 import pytest
 import waiting
+
 from bpflab.machines import keeper, vm
 
 os.environ[kernelstate.RUN] = uuid.uuid4().hex  # every process of this run inherits it

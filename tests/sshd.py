@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import kernelstate
+
 from bpflab.machines import debian
 
 # name -> uid; what is special about a user is said in `_settings`

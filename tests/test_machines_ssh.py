@@ -10,11 +10,12 @@ import tempfile
 import threading
 from pathlib import Path
 
-import bpflab as bl
 import kernelstate
 import pytest
-from bpflab.machines import gateway, ssh
 from sshd import Sshd, Wire
+
+import bpflab as bl
+from bpflab.machines import gateway, ssh
 
 HERE = Path(__file__).parent
 COUNTER = r"""
