@@ -28,7 +28,7 @@ def own_folder(monkeypatch):
         monkeypatch.setenv(keeper.KEEP, "0")
         yield
         until(lambda: not _place().exists(), "the machine's folder goes", 30)
-        assert not [pid for pid in _processes() if folder.encode() in pid]
+        until(lambda: not any(folder.encode() in command for command in _processes()), "its processes end")
 
 
 def _place() -> Path:
