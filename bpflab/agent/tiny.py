@@ -292,4 +292,5 @@ class Kernel:
 
 def switch():
     """Have the scheduler switch to something else, and come back."""
-    libc.usleep(200)
+    for microseconds in (200, 1000, 5000):  # on a slow guest the time may be over before it has gone to sleep
+        libc.usleep(microseconds)
