@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 import bpflab as bl
 from bpflab.machines import debian, keeper, kernels, qemu, running
-from waiting import until
 
 HERE = Path(__file__).parent
 
