@@ -138,7 +138,7 @@ def _fetch(version: str, say: Callable[[str], None]) -> Kernel:
             "make room, or name another folder: XDG_CACHE_HOME"
         )
     sid = version == _SID
-    say(f"fetching Linux {version} from Debian{' sid' if sid else ''}, once: about 130 MB")
+    say(f"fetching Linux {version} from Debian{' sid' if sid else ''}, once: about 100 MB")
     debian.update(sid)
     found = debian.names(rf"linux-image-{re.escape(version)}\.[\d.+a-z-]+?-{arch}", sid)
     releases = {n.removeprefix("linux-image-") for n in found if not re.search(r"-(cloud|rt|unsigned)", n)}
