@@ -106,9 +106,17 @@ class NotSupportedError(BpfError):
         self.machine = machine
         self.reason = reason
         tail = f": {reason}" if reason else ""
-        stock = "Debian's kernels lack it too" if machine.startswith("vm") else "a lab machine with a stock kernel has it: bl.Lab('vm')"
-        remedy = remedy or stock
+        remedy = remedy or _elsewhere(machine)
         super().__init__(f"{feature} not supported on {machine}{tail}; {remedy}", errno)
+
+
+def _elsewhere(machine: str) -> str:
+    """Where to look for what a machine lacks."""
+    if machine.startswith("vm:6.1,"):
+        return "a newer kernel may have it: bl.Lab('vm:6.12')"
+    if machine.startswith("vm"):
+        return "Debian's kernels lack it too"
+    return "a lab machine with a stock kernel has it: bl.Lab('vm')"
 
 
 class CompileError(LabError):
