@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import kinds
-from .machines import AgentError
+from .machines import AgentError, planes
 from .refusal import refused
 
 # their get_next_key is refused: kernel/bpf/bpf_*_storage.c, kernel/bpf/arraymap.c
@@ -42,7 +42,7 @@ class Entries:
                 break
             capacity *= 2  # entries came and went while it was read: with more room it may be read to its end
         if "keys" in reply:
-            keys, values = memoryview(reply["keys"]), memoryview(reply["values"])
+            keys, values = (planes.whole(reply[name], count) for name in ("keys", "values"))
         else:
             keys = memory[: count * self.key_size]
             values = memory[reply["values_at"] : reply["values_at"] + count * self._codec.copied]

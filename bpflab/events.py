@@ -14,7 +14,7 @@ import pandas as pd
 
 from .btf import Type, ctype
 from .errors import BpfError, MachineLost, ObjectError
-from .machines import AgentError, uninterrupted
+from .machines import AgentError, planes, uninterrupted
 
 if TYPE_CHECKING:
     from .map import Map
@@ -147,15 +147,18 @@ class Events:
         # with neither, once only: where reading itself causes events (a system call traced), there is no end to them
         once = seconds is None and count is None
         deadline = time.monotonic() + (0 if once else patience)
+        most = None
         while count is None or have < count:
             left = max(0.0, deadline - time.monotonic())
             with uninterrupted():  # in slices; an answer that nobody takes would be events that nobody sees
-                got = self._drain(min(left, 0.2))
+                got, rest = self._drain(min(left, 0.2), most)
                 arrays += got
             have += sum(len(a) for a, _ in got)
             if got and seconds is None and not once:
                 deadline = time.monotonic() + patience
-            if left <= 0 and (not got or seconds is not None or once):
+            if left <= 0 and rest:
+                most = rest  # what was there in time, and nothing that came while it was on its way
+            elif left <= 0 and (not got or seconds is not None or once):
                 break
 
     def _split(self, arrays, count: int | None):
@@ -173,20 +176,25 @@ class Events:
             room -= len(array)
         return out
 
-    def _drain(self, seconds: float) -> list[tuple[np.ndarray, dict | None]]:
-        """One round trip: the records that have come, as typed arrays (views of the shared memory)."""
+    def _drain(self, seconds: float, most: int | None = None) -> tuple[list[tuple[np.ndarray, dict | None]], int]:
+        """One round trip: the records that have come, at most so many bytes, as typed arrays (views of the shared memory).
+
+        Also the bytes that are still to be read: of `most`, or else of what was there.
+        """
         if self.closed:
             raise BpfError(f"the events of map '{self._map.name}' are closed; open them again with its object's events()", errno.EBADF)
         try:
-            found, memory = self._lab.bulk(self._size, "rings.drain", self._ring, ..., seconds)
+            found, memory = self._lab.bulk(self._size, "rings.drain", self._ring, ..., seconds, most)
         except AgentError as error:
             raise error.blame(f"events of map '{self._map.name}' cannot be read") from None
-        parts = []
+        parts, rest = [], 0
         for reply in found or ():
             data = reply.get("data")
             buffer = data if data is not None else memory[: reply["bytes"]]
             parts += self._perf_records(reply["cpu"], buffer) if self._perf else self._ring_records(reply, buffer)
-        return parts
+            if not self._perf:
+                rest = max(0, reply["left"] if most is None else most - reply["bytes"])
+        return parts, rest
 
     def _ring_records(self, reply: dict, buffer) -> list[tuple[np.ndarray, None]]:
         self.discarded += reply["discarded"]
@@ -198,6 +206,8 @@ class Events:
             if length < size:
                 self.wrong_size += count
                 return []
+            if isinstance(buffer, list):
+                return [(self.type.array(planes.whole(buffer, count), count, length), None)]
             return [(self.type.array(memoryview(buffer)[HEADER:], count, stride), None)]
         places = np.frombuffer(reply["places"], np.uint32).reshape(-1, 2)
         good = places[:, 1] >= size
@@ -302,7 +312,7 @@ class Stream:
     def _run(self):
         try:
             while not self._over():
-                parts = self._events._drain(0.1)
+                parts, _ = self._events._drain(0.1)
                 if parts:
                     self._callback(self._events._frame(parts))
         except BaseException as error:  # noqa: BLE001 - belongs to whoever stops the stream

@@ -11,6 +11,7 @@ import mmap
 import os
 
 SMALL = 1 << 16  # bytes that travel with the answer in less time than a mapping takes
+CHUNK = 8 << 20  # bytes of an answer that travels: more would make Ctrl-C wait, and be lost as a whole with the connection
 
 
 class Area:

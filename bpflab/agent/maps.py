@@ -5,7 +5,7 @@ import errno
 import os
 import struct
 
-from . import bulk
+from . import bulk, planes
 from .netns import in_netns
 from .serve import quick
 from .syscalls import (
@@ -216,7 +216,8 @@ def read(fd, key_size, value_size, capacity, target, remove=False):
     -------
     dict
         `count`; `values_at` (offset of the first value); `batch` (False: the kernel has no batch command for this
-        type, entries were read one by one); `data` (bytes) when the target could not be used.
+        type, entries were read one by one); `keys` and `values` when the target could not be used: bytes, or what
+        `planes.pack` made of them.
     """
     with bulk.open_target(target, capacity * (key_size + value_size)) as area:
         values_at = capacity * key_size
@@ -230,8 +231,9 @@ def read(fd, key_size, value_size, capacity, target, remove=False):
             batched = False
         reply = {"count": count, "values_at": values_at, "batch": batched}
         if area.view is not None:
-            reply["keys"] = bytes(area.view[: count * key_size])
-            reply["values"] = bytes(area.view[values_at : values_at + count * value_size])
+            for name, at, size in (("keys", 0, key_size), ("values", values_at, value_size)):
+                columns = planes.pack(area.memory, at, count, size)
+                reply[name] = bytes(area.view[at : at + count * size]) if columns is None else columns
         return reply
 
 

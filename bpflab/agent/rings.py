@@ -14,7 +14,7 @@ import select
 import struct
 import threading
 
-from . import bulk
+from . import bulk, planes
 from .serve import Refused, quick
 from .syscalls import MAP_UPDATE_ELEM, Attr, bpf, info, perf_event_open
 
@@ -40,34 +40,36 @@ class Ring:
         self.poll = select.epoll()
         self.poll.register(fd, select.EPOLLIN)
 
-    def ready(self):
+    def ready(self, most):
         """(bytes that are complete, length if all records have one, offsets and lengths otherwise, discarded).
 
-        Only records that their producer has committed count: a reserved one holds back what is behind it.
+        Only records that their producer has committed count: a reserved one holds back what is behind it. Of more than
+        `most` bytes the first.
         """
-        start, total = self.consumer[0], self.producer[0] - self.consumer[0]
+        start, total = self.consumer[0], min(self.producer[0] - self.consumer[0], most)
         if not total:
             return 0, 0, None, 0
         at = start % self.size
         length = self.words[at // 4]
         if length < DISCARD:
             stride = (length + 8 + 7) & ~7
-            count, odd = divmod(total, stride)
-            if not odd and self._all_heads_are(at, total, stride, count, length):
-                return total, length, None, 0
+            alike = self._alike(at, total // stride, stride, length) * stride
+            if alike * 2 > total:  # up to one that a producer is still writing, say
+                return alike, length, None, 0
         return self._walk(at, total)
 
-    def _all_heads_are(self, at, total, stride, count, length):
-        """Whether every header says this length and nothing else.
+    def _alike(self, at, count, stride, length):
+        """How many of the first `count` headers say this length and nothing else.
 
         Byte by byte with a step, which CPython does ten times faster than a strided memoryview of words, and in no
         case with Python code for each event.
         """
         start = mmap.PAGESIZE + at
-        return all(
-            self._producer[start + i : start + total : stride] == bytes([value]) * count
-            for i, value in enumerate(struct.pack("I", length))
-        )
+        for i, value in enumerate(struct.pack("I", length)):
+            column = self._producer[start + i : start + count * stride : stride]
+            if column.count(value) < count:
+                count -= len(column.lstrip(bytes([value])))
+        return count
 
     def _walk(self, at, total):
         places, position, discarded = array.array("I"), 0, 0
@@ -84,21 +86,30 @@ class Ring:
             position += (length + 8 + 7) & ~7
         return position, 0, places.tobytes(), discarded
 
-    def drain(self, target):
-        total, length, places, discarded = self.ready()
+    def drain(self, target, most):
+        room = self.size if target else bulk.CHUNK
+        total, length, places, discarded = self.ready(room if most is None else min(most, room))
         if not total:
             return None
         at = self.consumer[0] % self.size
-        reply = {"bytes": total, "length": length, "places": places, "discarded": discarded}
+        left = self.producer[0] - self.consumer[0] - total
+        reply = {"bytes": total, "length": length, "places": places, "discarded": discarded, "left": left}
         if total <= bulk.SMALL:
             reply["data"] = bytes(self.data[at : at + total])
         else:
             with bulk.open_target(target, total, full=True) as area:
-                memoryview(area.memory)[:total] = self.data[at : at + total]
-                if area.view is not None:
-                    reply["data"] = bytes(area.view[:total])
+                if area.view is None:
+                    memoryview(area.memory)[:total] = self.data[at : at + total]
+                else:
+                    reply["data"] = self._packed(at, total, length) or bytes(self.data[at : at + total])
         self.consumer[0] += total
         return [reply]
+
+    def _packed(self, at, total, length):
+        if not length:
+            return None
+        stride = (length + 8 + 7) & ~7
+        return planes.pack(self._producer, mmap.PAGESIZE + at, total // stride, stride, 8, length)
 
     def wait(self, seconds):
         self.poll.poll(seconds)
@@ -169,7 +180,7 @@ class PerfBuffer:
             return None
         return sum(struct.unpack("QQ", os.read(fd, 16))[1] for fd in self.fds)
 
-    def drain(self, target):
+    def drain(self, target, most):
         replies = []
         for cpu, heads, data in zip(self.cpus, self.heads, self.data):
             head, tail = heads
@@ -216,21 +227,27 @@ def _keep(ring):
     return {"ring": number, "size": ring.size}
 
 
-def drain(number, target, seconds):
+def drain(number, target, seconds, most=None):
     """What has come since the last time, waiting at most `seconds` for the first of it.
+
+    Parameters
+    ----------
+    most : int or None
+        Bytes of a ring buffer to take at most.
 
     Returns
     -------
     list of dict or None
-        `bytes`, `data` (absent when it is in the target); of a ring buffer also `length` (of every record, 0 when they
-        differ), `places` (u32 pairs of offset and length) and `discarded`; of a perf buffer `cpu`.
+        `bytes`, `data` (absent when it is in the target; a list when `planes.pack` made columns of the records, without
+        their headers); of a ring buffer also `length` (of every record, 0 when they differ), `places` (u32 pairs of
+        offset and length), `discarded`, and `left` (bytes that wait for the next time); of a perf buffer `cpu`.
     """
     with _lock:
-        found = _get(number).drain(target)
+        found = _get(number).drain(target, most)
     if found is None and seconds:
         _get(number).wait(seconds)
         with _lock:
-            found = _get(number).drain(target)
+            found = _get(number).drain(target, most)
     return found
 
 
