@@ -32,6 +32,7 @@ _MODULES = ("plots", "stacks")
 # name -> module that has it
 _LAZY = {
     "check": "exercise",
+    "compare": "comparison",
     "doctor": "diagnosis",
     "explore": "widgets",
     "histogram": "plots",
@@ -51,6 +52,7 @@ __all__ = [
     "UnknownNameError",
     "VerifierError",
     "check",
+    "compare",
     "doctor",
     "explore",
     "histogram",
