@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import kinds
 from .errors import CompileError, LabError, NotSupportedError
 
 if TYPE_CHECKING:
@@ -161,6 +162,15 @@ def compile_c(source: str, arch: str, vmlinux: Path, name: str = "program", line
     except OSError:
         pass
     return data
+
+
+def not_of_this_kernel(error: CompileError, where: str) -> NotSupportedError | None:
+    """The cause, where C text names a map type that came after the kernel whose vmlinux.h it includes."""
+    for name in re.findall(r"undeclared identifier 'BPF_MAP_TYPE_(\w+)'", error.diagnostics):
+        if name.lower() in kinds.MAP_TYPES:
+            reason = f"its vmlinux.h has no BPF_MAP_TYPE_{name}"
+            return NotSupportedError(f"{name.lower()} maps", where, reason, remedy="a newer kernel may have them: bl.Lab('vm')")
+    return None
 
 
 def tidy(text: str) -> str:

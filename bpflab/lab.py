@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import contextvars
 import functools
 import posixpath
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import compiler, machines
+from .errors import CompileError
 from .machines import AgentError
 from .places import Places
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 BPFFS = "/sys/fs/bpf"
 _open: weakref.WeakSet[Lab] = weakref.WeakSet()
-_newest: list[weakref.ref[Lab]] = []
+# newest last; a context variable, so that a thread may have labs of its own
+_newest: contextvars.ContextVar[list[weakref.ref[Lab]]] = contextvars.ContextVar("labs", default=[])  # noqa: B039
 
 
 class Lab(Places):
@@ -74,7 +77,7 @@ class Lab(Places):
         self.swept: list[str] = about["swept"]
         weakref.finalize(self, _end_forgotten, self._connection).atexit = False
         _open.add(self)
-        _newest.append(weakref.ref(self))
+        _newest.get().append(weakref.ref(self))
         if not quiet:
             print(f"lab on {self.machine}: Linux {self.kernel}, {self.ncpus} CPUs; chosen because {why}")
             if self.swept:
@@ -163,7 +166,10 @@ class Lab(Places):
 
     def compile(self, text: str, *, name: str = "program", line: int = 1) -> bytes:
         """C text to an object for this machine's kernel; kept in the cache, so the second time costs nothing."""
-        return compiler.compile_c(text, self.arch, self.vmlinux, name, line)
+        try:
+            return compiler.compile_c(text, self.arch, self.vmlinux, name, line)
+        except CompileError as error:
+            raise compiler.not_of_this_kernel(error, self.where) or error from None
 
     @functools.cached_property
     def vmlinux(self) -> Path:
@@ -318,12 +324,23 @@ class Lab(Places):
 
 def newest() -> Lab | None:
     """The newest lab that is open, if any is."""
-    while _newest:
-        lab = _newest[-1]()
+    labs = _newest.get()
+    while labs:
+        lab = labs[-1]()
         if lab is not None and lab.alive:
             return lab
-        _newest.pop()
+        labs.pop()
     return None
+
+
+@contextlib.contextmanager
+def apart():
+    """Open labs that are the newest for this thread only."""
+    token = _newest.set([])
+    try:
+        yield
+    finally:
+        _newest.reset(token)
 
 
 def _end_forgotten(connection: machines.Connection) -> None:
