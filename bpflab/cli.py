@@ -28,6 +28,7 @@ commands
   test      set up what the tests need as well, run every test
   doctor    what this computer can do, and what to do about the rest
   run       run a chapter from top to bottom without a browser
+  matrix    run all chapters and exercises on every machine, write down what works where
   check     judge an answer to an exercise
   bench     measure bpflab beside what you would use instead
   vm        virtual machines with other kernels: list, fetch, up, down, ssh, log
@@ -37,6 +38,7 @@ examples
   ./lab up                       open the address that it prints
   ./lab up --port 9000           on a port of your choice
   ./lab run 03                   does chapter 3 work on this computer?
+  ./lab run 03 --machine vm:6.1  and on another kernel?
   ./lab check 03-lpm-trie answer.bpf.c
   ./lab doctor                   why does a cell say "not supported"?
 
@@ -103,10 +105,12 @@ def _test_parser():
         "Set up what the tests need and run them all.",
         "Other arguments go to pytest, with paths as seen from the workbook's folder:\n"
         "  ./lab test -x tests/test_map.py        stop at the first failure, one file\n"
-        "  ./lab test -k ring                     tests with `ring` in their name\n\n"
+        "  ./lab test -k ring                     tests with `ring` in their name\n"
+        "  ./lab test --machine vm:6.1            on another kernel than this computer's\n\n"
         "The end says which machines answered. The exit status is pytest's.",
     )
     parser.add_argument("--setup-only", action="store_true", help="set up, and stop there")
+    parser.add_argument("--machine", metavar="NAME", help="lab machines for the tests, with commas between")
     return parser
 
 
@@ -126,11 +130,26 @@ def _run_parser():
         "run",
         "Run a chapter from top to bottom without a browser, and say whether every cell worked.",
         "CHAPTER is the start of a notebook's name (03, 03-maps) or the path of any notebook.\n"
-        "The notebook itself stays as it is unless you say --update.",
+        "The notebook itself stays as it is unless you say --update. A section that the machine's kernel refuses is\n"
+        "named at the end, and the rest of the chapter runs.",
     )
     parser.add_argument("chapter", metavar="CHAPTER")
+    parser.add_argument("--machine", metavar="NAME", help="run it there: local, vm:6.12, vagrant, ssh:user@host")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the notebook with its results as a web page")
     parser.add_argument("--update", action="store_true", help="store the results in the notebook (for authors)")
+    return parser
+
+
+def _matrix_parser():
+    parser = Parser(
+        "matrix",
+        "Run every chapter and the solutions of the exercises on each machine, and write docs/works-on.md.",
+        "Machines that are not named: this computer, and each kernel that ./lab vm fetch has fetched. A chapter takes\n"
+        "a minute here and four in an emulated machine. Exit status: 1 if anything failed; a refusal is no failure.",
+    )
+    parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="only these, and their exercises; needs --output")
+    parser.add_argument("--machines", metavar="NAME,NAME", help="only these machines")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there and not into docs/works-on.md")
     return parser
 
 
@@ -185,6 +204,7 @@ PARSERS = {
     "test": _test_parser,
     "doctor": _doctor_parser,
     "run": _run_parser,
+    "matrix": _matrix_parser,
     "check": _check_parser,
     "bench": _bench_parser,
     "vm": _vm_parser,
@@ -304,11 +324,13 @@ def _up(options, _):
     return notebook_server.serve(TREE, port=options.port, browser=not options.no_browser)
 
 
-def _test(_, others):
+def _test(options, others):
     import pytest
 
     from bpflab import vm_cli
 
+    if options.machine:
+        os.environ["BPFLAB_TEST_MACHINES"] = options.machine
     os.chdir(TREE)
     vm_cli.prepare_tests()
     return int(pytest.main(others))
@@ -323,7 +345,15 @@ def _doctor(options, _):
 def _run(options, _):
     from bpflab import runner
 
-    return runner.run(TREE, options.chapter, html=options.html, update=options.update)
+    return runner.run(TREE, options.chapter, html=options.html, update=options.update, machine=options.machine)
+
+
+def _matrix(options, _):
+    from bpflab import matrix
+
+    if options.chapters and not options.output:
+        return _say("a part of the chapters is not the whole table: say where to write it, --output FILE", USAGE)
+    return matrix.write(TREE, options.output, options.chapters, options.machines)
 
 
 def _check(options, _):
@@ -364,6 +394,7 @@ COMMANDS = {
     "test": _test,
     "doctor": _doctor,
     "run": _run,
+    "matrix": _matrix,
     "check": _check,
     "bench": _bench,
     "vm": _vm,

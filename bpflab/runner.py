@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from contextlib import asynccontextmanager
@@ -12,12 +13,14 @@ import nbclient.exceptions
 import nbformat
 from traitlets.config import Config
 
-from .errors import LabError, UnknownNameError
+from .errors import LabError, NotSupportedError, UnknownNameError
+from .lab import Lab
 from .notebook_server import jupyter_environment
 from .progress_bar import Progress
 
 CELL_SECONDS = 600  # the longest cell of the workbook takes well under a minute
 ERROR_LINES = 15
+REFUSAL = NotSupportedError.__name__
 
 
 def find(tree: Path, chapter: str) -> Path:
@@ -55,8 +58,10 @@ def find(tree: Path, chapter: str) -> Path:
     return chapters[found[0]]
 
 
-def run(tree: Path, chapter: str, html: Path | None = None, update: bool = False) -> int:
+def run(tree: Path, chapter: str, html: Path | None = None, update: bool = False, machine: str | None = None) -> int:
     """Execute a chapter.
+
+    A section that the machine refuses (`NotSupportedError`) does not end the run: it is named at the end.
 
     Parameters
     ----------
@@ -68,11 +73,13 @@ def run(tree: Path, chapter: str, html: Path | None = None, update: bool = False
         Where to write the notebook with its results, also when a cell failed.
     update : bool
         Store the results in the notebook, when every cell worked.
+    machine : str, optional
+        The lab machine for all labs of the notebook that name none.
 
     Returns
     -------
     int
-        0 when every cell worked, else 1.
+        0 when every cell worked or was refused for what the machine lacks, else 1.
     """
     path = find(tree, chapter)
     if html and not html.absolute().parent.is_dir():
@@ -83,14 +90,19 @@ def run(tree: Path, chapter: str, html: Path | None = None, update: bool = False
         first = str(error).splitlines()[0]
         raise LabError(f"{path} is no notebook: {first}; give the path of an .ipynb file") from None
     metadata = notebook.metadata.copy()
+    if machine:
+        with Lab(machine):  # says what it is; one that is started stays for the notebook
+            pass
     jupyter_environment(tree)
-    failure = _execute(notebook, path, keep_widgets=bool(html))
+    failure, refused = execute(notebook, path, {"BPFLAB_MACHINE": machine} if machine else {}, keep_widgets=bool(html))
     if html:
         _write_html(notebook, path, html)
         print(f"written: {html}")
     if failure:
         print(failure, file=sys.stderr)
         return 1
+    for section, reason in refused.items():
+        print(f"  refused in '{section}': {reason}")
     if update:
         notebook.metadata = metadata  # without this Python's patch level and the state of widgets
         nbformat.write(notebook, path)
@@ -101,9 +113,9 @@ def run(tree: Path, chapter: str, html: Path | None = None, update: bool = False
 class _Client(nbclient.NotebookClient):
     """nbclient's own ends the kernel at Ctrl-C and goes on; this one stops, and ends the kernel on its way out."""
 
-    async def run(self):
+    async def run(self, environment):
         try:
-            await self.async_execute()
+            await self.async_execute(env=environment)
         except nbclient.exceptions.DeadKernelError:
             if asyncio.current_task().cancelling():  # nbclient takes every cancellation for a dead kernel
                 raise asyncio.CancelledError from None
@@ -123,19 +135,49 @@ class _Client(nbclient.NotebookClient):
                 await manager.shutdown_kernel(now=bool(asyncio.current_task().cancelling()))
 
 
-def _execute(notebook, path: Path, keep_widgets: bool) -> str | None:
-    """Run every cell; returns what went wrong, in words."""
+def execute(
+    notebook, path: Path, variables: dict[str, str], *, keep_widgets: bool = False, forgiving: bool = False
+) -> tuple[str | None, dict[str, str]]:
+    """Run every cell.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        Gets the outputs.
+    path : pathlib.Path
+        For messages; the cells run in its folder.
+    variables : dict
+        Environment of the notebook's kernel, beside ours.
+    keep_widgets : bool
+        Store the state of widgets too.
+    forgiving : bool
+        Go on after every error.
+
+    Returns
+    -------
+    str or None
+        What ended the run early, in words.
+    dict
+        What the machine refused, by section.
+    """
     code = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
-    titles = _titles(notebook)
+    titles, where = _titles(notebook), sections(notebook)
     progress = Progress(path.stem)
+    refused: dict[str, str] = {}
     at = 0
 
     def started(cell, cell_index):
         nonlocal at
         at = cell_index
+        client.allow_errors = forgiving or where[cell_index] in refused  # the rest of it wants what was refused
         if cell_index in code:
             n = code.index(cell_index)
             progress.show(f"cell {n + 1} of {len(code)}  {titles[cell_index]}", n / len(code))
+
+    def failed(cell, cell_index, execute_reply):
+        content = execute_reply["content"]
+        if content["ename"] == REFUSAL:
+            refused.setdefault(where[cell_index], content["evalue"])
 
     client = _Client(
         notebook,
@@ -145,10 +187,12 @@ def _execute(notebook, path: Path, keep_widgets: bool) -> str | None:
         store_widget_state=keep_widgets,
         record_timing=False,
         on_cell_start=started,
+        on_cell_error=failed,
+        allow_error_names=[REFUSAL],
         config=Config(KernelManager={"transport_encryption": "auto"}),
     )
     try:
-        asyncio.run(client.run())
+        asyncio.run(client.run({**os.environ, **variables}))
     except nbclient.exceptions.CellExecutionError:
         reason = _last_error(notebook.cells[at])
     except nbclient.exceptions.CellTimeoutError:
@@ -160,11 +204,24 @@ def _execute(notebook, path: Path, keep_widgets: bool) -> str | None:
         raise
     else:
         progress.end(f"{len(code)} of {len(code)} cells ran")
-        return None
+        return None, refused
     n = code.index(at) + 1
     progress.end(f"stopped at cell {n} of {len(code)}")
     source = "\n".join(f"    {line}" for line in notebook.cells[at].source.splitlines())
-    return f"cell {n} of {path.name} failed, in the section '{titles[at]}':\n\n{source}\n\n{reason}"
+    return f"cell {n} of {path.name} failed, in the section '{titles[at]}':\n\n{source}\n\n{reason}", refused
+
+
+def sections(notebook) -> list[str]:
+    """For each cell the title of its section: what a heading tagged book-ID begins, or any heading where none is tagged."""
+    titles = _titles(notebook)
+    tagged = [any(tag.startswith("book-") for tag in cell.metadata.get("tags", ())) for cell in notebook.cells]
+    if not any(tagged):
+        return titles
+    found, title = [], titles[0]
+    for begins, heading in zip(tagged, titles):
+        title = heading if begins else title
+        found.append(title)
+    return found
 
 
 def _titles(notebook) -> list[str]:
