@@ -143,7 +143,7 @@ def execute(
     Parameters
     ----------
     notebook : nbformat.NotebookNode
-        Gets the outputs.
+        Gets the outputs; a cell that did not end has no execution count.
     path : pathlib.Path
         For messages; the cells run in its folder.
     variables : dict
@@ -205,6 +205,8 @@ def execute(
     else:
         progress.end(f"{len(code)} of {len(code)} cells ran")
         return None, refused
+    if not any(output.output_type == "error" for output in notebook.cells[at].outputs):
+        notebook.cells[at].execution_count = None
     n = code.index(at) + 1
     progress.end(f"stopped at cell {n} of {len(code)}")
     source = "\n".join(f"    {line}" for line in notebook.cells[at].source.splitlines())

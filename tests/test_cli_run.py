@@ -198,3 +198,32 @@ def _processes_of(name: str, parent: int) -> list[int]:
             except OSError:
                 pass
     return found
+
+
+def test_run_on_a_machine_by_name(notebook):
+    path = notebook("# One", "import bpflab as bl\nlab = bl.Lab()\nassert lab.machine == 'vm:6.12', lab.machine\nlab.close()")
+    done = lab("run", path, "--machine", "vm:6.12")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("lab on ")]
+    assert lines[0].startswith("lab on vm:6.12: Linux 6.12.") and lines[0].endswith("chosen because asked for")
+
+
+def test_run_on_a_machine_that_is_not_to_be_had(notebook):
+    done = lab("run", notebook("# One", "1"), "--machine", "wm:6.12")
+    assert done.returncode == 1
+    assert "no lab machine named 'wm:6.12'" in complaint(done)
+
+
+def test_run_names_what_the_machine_refused_and_goes_on(notebook):
+    path = notebook("# One", "import bpflab as bl", "# Two", "lab = bl.Lab('local', 'xdp offload')", "lab.kernel", "# Three", "1")
+    done = lab("run", path)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 cells ran" in done.stdout
+    assert "  refused in 'Two': xdp offload not supported on local, Linux" in done.stdout
+
+
+def test_tests_on_a_machine_by_name():
+    done = lab("test", "--machine", "wm", "--collect-only", "-q", "tests/test_map.py")
+    assert done.returncode == 4 and "BPFLAB_TEST_MACHINES" in done.stdout + done.stderr
+    done = lab("test", "--machine", "local", "--collect-only", "-q", "tests/test_map.py")
+    assert done.returncode == 0 and "[local" in done.stdout
