@@ -38,6 +38,31 @@ int see(struct xdp_md *ctx)
 
 char LICENSE[] SEC("license") = "GPL";
 """
+KPROBE = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+__u64 times;
+
+SEC("kprobe/do_unlinkat")
+int on_unlink(void *ctx)
+{
+	times++;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"""
+ARENA = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARENA);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+} memory SEC(".maps");
+"""
 
 
 def run(lab):
@@ -201,15 +226,9 @@ def test_one_experiment_on_three_kernels():
 
 
 def test_a_kernel_that_is_too_old_says_so():
-    text = PROGRAM.replace("MAP_TYPE_HASH", "MAP_TYPE_ARENA").replace("max_entries, 8", "max_entries, 1, map_flags, 1024")
-    table = bl.compare(
-        lambda lab: lab.load(text.replace("__uint(max_entries, 1, map_flags, 1024)", "__uint(max_entries, 1)")).maps["seen"].type
-        if lab.machine == "vm:6.1"
-        else lab.create_map("arena", None, None, 1, flags=1 << 10).type,
-        ["vm:6.1", "vm:6.12"],
-    )
+    table = bl.compare(lambda lab: lab.load(ARENA).maps["memory"].type, ["vm:6.1", "vm:6.12"])
     assert table.why[0].startswith("arena maps not supported on vm:6.1, Linux 6.1.") and "bl.Lab('vm')" in table.why[0]
-    assert table.result.tolist()[1] == "arena"
+    assert table.result.tolist()[1] == "arena" and table.why[1] == ""
 
 
 def test_needs_pick_the_first_machine_that_has_them(capsys, monkeypatch):
@@ -227,20 +246,3 @@ def test_needs_pick_the_first_machine_that_has_them(capsys, monkeypatch):
     else:
         assert picked.machine == "local"
         assert said.endswith("chosen because its kernel has kprobe")
-
-
-KPROBE = """
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
-
-__u64 times;
-
-SEC("kprobe/do_unlinkat")
-int on_unlink(void *ctx)
-{
-	times++;
-	return 0;
-}
-
-char LICENSE[] SEC("license") = "GPL";
-"""
