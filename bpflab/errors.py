@@ -26,8 +26,8 @@ class LabError(Exception):
     """Base of everything bpflab raises on its own account."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython prints: the message. The package's own frames teach a reader nothing."""
-        return [f"{type(self).__name__}: {self}"]
+        """What IPython prints: the message and its notes. The package's own frames teach a reader nothing."""
+        return [f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
 
 
 def errno_name(number: int) -> str:
