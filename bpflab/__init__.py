@@ -56,9 +56,7 @@ __all__ = [
     "doctor",
     "explore",
     "histogram",
-    "plots",
     "progress",
-    "stacks",
 ]
 
 

@@ -158,8 +158,6 @@ class Globals:
 
 def read_source(lab: Lab, source: str | Path, name: str | None) -> tuple[bytes, str, str | None]:
     """ELF bytes, a name, and the C text if there was one, for what `Lab.load` was given."""
-    text: str | None = None
-    line = getattr(source, "line", 1)
     if isinstance(source, Path) or (isinstance(source, str) and "\n" not in source and source.endswith((".o", ".c"))):
         path = Path(source).expanduser()
         try:
@@ -178,8 +176,8 @@ def read_source(lab: Lab, source: str | Path, name: str | None) -> tuple[bytes, 
     else:
         raise TypeError(f"load takes C text, a path or the bytes of an object, not {type(source).__name__}")
     name = name or getattr(source, "name", None) or "program"
-    label = getattr(text, "name", None) or name
-    return lab.compile(text, name=label, line=line), name, text
+    text = CSource(text, getattr(text, "name", None) or name, getattr(text, "line", 1))
+    return lab.compile(text, name=text.name, line=text.line), name, text
 
 
 def check_elf(data: bytes, what: str) -> bytes:

@@ -268,16 +268,22 @@ def test_refusals_say_what_to_do(lab, net, wire):
             program.attach()
         with program.attach_xdp(wire[1]), pytest.raises(bl.BpfError, match="attached there already; detach it first"):
             program.attach_xdp(wire[1])
-        with pytest.raises(bl.BpfError, match="type 'xdp'.* does not fit") as caught:
-            program.attach_tcx(wire[1])
-        assert caught.value.errno == errno.EINVAL
         with pytest.raises(bl.BpfError, match="type 'xdp'.* does not fit"):
             program.attach_tc(wire[1])
         with pytest.raises(bl.NotSupportedError, match="XDP offload"):
             program.attach_xdp(wire[1], "offload")
-        with pytest.raises(ValueError, match="ingress or egress"):
-            program.attach_tcx(wire[1], "up")
     assert net["a"].ping("r").received == 1
+
+
+def test_refusals_of_tcx_say_what_to_do(lab, wire):
+    with lab.load(HEAD + COUNT % ("tc", "__sk_buff"), verdict=TC_ACT_OK) as obj:
+        obj.programs["count"].attach_tcx(wire[1]).detach()
+        with pytest.raises(ValueError, match="ingress or egress"):
+            obj.programs["count"].attach_tcx(wire[1], "up")
+    with lab.load(HEAD + COUNT % ("xdp", "xdp_md"), verdict=XDP_PASS) as obj:
+        with pytest.raises(bl.BpfError, match="type 'xdp'.* does not fit") as caught:
+            obj.programs["count"].attach_tcx(wire[1])
+        assert caught.value.errno == errno.EINVAL
 
 
 def test_the_same_program_twice(lab, net, wire):

@@ -353,7 +353,10 @@ TRACEPOINT_PROBE(sched, sched_process_exec) {
         lab.bcc(bl.CSource(text, "cell", 2))
     found = caught.value.explain()
     assert caught.value.program == "tracepoint__sched__sched_process_exec"
-    assert (found.file, found.line, found.text) == ("cell", 13, "return *p;")
+    if " @ cell:" in caught.value.log:
+        assert (found.file, found.line, found.text) == ("cell", 13, "return *p;")
+    else:  # BCC gives the kernel the numbers only, and kernels before 6.7 print the text only
+        assert (found.line, found.text) == (None, "")
     assert "map_value_or_null" in found.summary
     assert "processed" in caught.value.log
 
