@@ -196,6 +196,17 @@ def test_it_shares_the_files_and_writes_none_of_them(guest, tmp_path):
     assert not place.exists() and os.path.exists("/usr/bin/env")
 
 
+def test_one_folder_is_the_same_inside_and_outside(guest):
+    place = running.shared()
+    try:
+        guest.sh(f"echo from the guest > {place}/{guest.id}")
+        assert (place / guest.id).read_text() == "from the guest\n"
+        (place / guest.id).write_text("from outside\n")
+        assert guest.sh(f"cat {place}/{guest.id}").stdout == "from outside\n"
+    finally:
+        (place / guest.id).unlink(missing_ok=True)
+
+
 def _sum(path: str) -> str:
     return subprocess.run(["sha256sum"], stdin=open(path), capture_output=True, text=True).stdout
 

@@ -1,7 +1,7 @@
 """What a virtual machine's kernel starts: an archive with busybox, a few modules and a script of ours.
 
 The script mounts this computer's root filesystem read-only, puts the kernel's modules and headers and an empty layer
-for changes over it, and starts an ssh server in there. Nothing of it is ever written to this computer.
+for changes over it, and starts an ssh server in there. It writes to one folder of this computer only (`running.shared`).
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ $b mount -t cgroup2 cgroup2 sys/fs/cgroup
 $b mkdir -p dev/pts dev/shm run/guest/.ssh run/lock
 $b mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts dev/pts
 $b mount -t tmpfs -o mode=1777 shm dev/shm
+$b mkdir -p "/new$shared"
+$b mount -t 9p -o rw,trans=virtio,version=9p2000.L,msize=512000 shared "/new$shared" || fail "the folder '$shared'"
 $b cp /root$keys/guest_host run/guest/host
 $b cp /root$keys/lab.pub run/guest/.ssh/authorized_keys
 $b chmod -R go= run/guest

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import LabError
-from . import debian
+from . import debian, running
 from .kernels import Kernel
 
 ACCEL = "BPFLAB_ACCEL"
@@ -102,7 +102,7 @@ def command(
         "keys need random numbers at once": "random.trust_cpu=on",
         "detaching waits for grace periods": "rcupdate.rcu_expedited=1",
         "BPF programs may be security modules": "lsm=bpf",
-        "for the script in initramfs.py": f"bpflab.keys={keys} bpflab.name={name}",
+        "for the script in initramfs.py": f"bpflab.keys={keys} bpflab.name={name} bpflab.shared={running.shared()}",
     }
     shares = {"root": "/", "kernel": kernel.root, "tools": tools}
     return [
@@ -115,10 +115,11 @@ def command(
         *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         # shares of their own, since an overlay's layers may not lie in one another
-        *(word for tag, place in shares.items() for word in ("-virtfs", _share(tag, place))),
+        *(word for tag, place in shares.items() for word in ("-virtfs", f"{_share(tag, place)},readonly=on")),
+        *("-virtfs", _share("shared", running.shared())),
     ]
 
 
 def _share(tag: str, folder) -> str:
     path = str(folder).replace(",", ",,")
-    return f"local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"
+    return f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap"

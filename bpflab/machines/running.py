@@ -23,6 +23,13 @@ def folder() -> Path:
     return place
 
 
+def shared() -> Path:
+    """The folder that machines may write to: the same path, and the same files, inside and outside."""
+    place = folder() / "shared"
+    place.mkdir(exist_ok=True)
+    return place
+
+
 @contextlib.contextmanager
 def locked(version: str) -> Iterator[Path]:
     """One process at a time makes or removes a machine's folder."""
