@@ -32,6 +32,7 @@ commands
   check     judge an answer to an exercise
   bench     measure bpflab beside what you would use instead
   vm        virtual machines with other kernels: list, fetch, up, down, ssh, log
+  vagrant   a box for the workbook's Vagrantfile, for classrooms and for work without a network
   clean     remove what a lab left behind
 
 examples
@@ -189,6 +190,19 @@ def _vm_parser():
     return parser
 
 
+def _vagrant_parser():
+    parser = Parser(
+        "vagrant",
+        "Build a box for the workbook's Vagrantfile, of Debian packages, with everything in it that labs need.",
+        "  ./lab vagrant box classroom.box && BPFLAB_BOX=classroom.box vagrant up\n\n"
+        "It takes some minutes, the network, 5 GB in /var/tmp and Debian's tools; root, or the package uidmap.\n"
+        "BPFLAB_DEBIAN_MIRROR names the mirror to fetch from. The machine itself is Vagrant's: vagrant up, halt, destroy.",
+    )
+    parser.add_argument("what", choices=["box"], metavar="WHAT", help="box")
+    parser.add_argument("file", nargs="?", type=Path, default=Path("bpflab.box"), metavar="FILE", help="else bpflab.box")
+    return parser
+
+
 def _clean_parser():
     parser = Parser(
         "clean",
@@ -208,6 +222,7 @@ PARSERS = {
     "check": _check_parser,
     "bench": _bench_parser,
     "vm": _vm_parser,
+    "vagrant": _vagrant_parser,
     "clean": _clean_parser,
 }
 
@@ -381,6 +396,12 @@ def _vm(options, _):
     return vm_cli.main(options)
 
 
+def _vagrant(options, _):
+    from bpflab import vagrant_cli
+
+    return vagrant_cli.main(options)
+
+
 def _clean(_, __):
     from bpflab.machines import local
 
@@ -398,6 +419,7 @@ COMMANDS = {
     "check": _check,
     "bench": _bench,
     "vm": _vm,
+    "vagrant": _vagrant,
     "clean": _clean,
 }
 

@@ -39,8 +39,8 @@ class Lab(Places):
     Parameters
     ----------
     machine : str, optional
-        "local", "vm", "vm:6.1", "ssh:user@host". None takes what BPFLAB_MACHINE names, else the first of local and vm
-        that can do what is needed.
+        "local", "vm", "vm:6.1", "vagrant", "ssh:user@host". None takes what BPFLAB_MACHINE names, else the first of
+        local, vm and vagrant that can do what is needed.
     needs : sequence of str
         Features (as `features()` names them) that the machine must have.
     quiet : bool

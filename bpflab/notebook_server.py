@@ -67,7 +67,8 @@ def serve(tree, port=None, browser=True):
         "FileContentsManager.preferred_dir": "notebooks",
         "ServerApp.allow_root": True,  # as root only where there is no choice: see cli._leave_root
         # Without a desktop Python may find a text browser, which would take the terminal over.
-        "ServerApp.open_browser": browser and any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY")),
+        "ServerApp.open_browser": browser
+        and (sys.platform == "darwin" or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))),
         "IdentityProvider.token": token,
         "KernelManager.transport_encryption": "auto",
         "LabApp.news_url": None,

@@ -47,7 +47,24 @@ TEST_PACKAGES = {
     "nftables": "a firewall that the tests inspect",
     "sudo": "starts the agent of a user who is not root",
 }
-RUN_LOCK, TEST_LOCK = "requirements.lock", "requirements-test.lock"
+if platform.machine() == "x86_64":  # where a box can be built
+    TEST_PACKAGES |= {
+        "dnsmasq-base": "addresses for Vagrant's machine",
+        "iptables": "the way out of Vagrant's machine",
+        "libvirt-clients": "asks libvirt whether it answers",
+        "libvirt-daemon-system": "runs Vagrant's machine",
+        "mmdebstrap": "makes Vagrant's box",
+        "openssh-client": "the way to Vagrant's machine",
+        "qemu-system-x86": "runs Vagrant's machine",
+        "qemu-utils": "makes Vagrant's box",
+        "rsync": "copies the workbook into Vagrant's machine",
+        "vagrant": "makes a machine of the workbook's Vagrantfile",
+        "vagrant-libvirt": "joins the two",
+    }
+_NOT_DEBIAN = "This is not Debian or a relative of it, so only the Python side is set up here" + (
+    "." if sys.platform.startswith("linux") else "; the kernel's side is a virtual machine: vagrant up makes it."
+)
+RUN_LOCK, TEST_LOCK, MAC_LOCK = "requirements.lock", "requirements-test.lock", "requirements-mac.lock"
 VENV_MB = 700
 
 # What a failed command printed, and what that means. The first match wins; %s is the last matching line.
@@ -187,7 +204,7 @@ def prepare(tree, tests=False):
     log = Log(tree / ".cache" / "setup.log")
     with _alone(tree):
         if missing is None:
-            print("This is not Debian or a relative of it, so only the Python side is set up here.", flush=True)
+            print(_NOT_DEBIAN, flush=True)
         elif missing:
             _install_packages(missing, log, tree)
     if owner := tree_owner(tree):
@@ -312,6 +329,8 @@ def _install_python(tree, tests, log):
 
     pip = [str(python), "-I", "-m", "pip", "install", "--require-hashes", "--only-binary=:all:"]
     pip += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "-r", str(lock)]
+    if sys.platform == "darwin":
+        pip += ["-r", str(tree / MAC_LOCK)]
     if _run(pip, log, follow, tick):
         progress.stop()
         raise log.failure("pip install", tree)

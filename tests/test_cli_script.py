@@ -7,7 +7,7 @@ import os
 import pytest
 from cli_support import TREE, complaint, copy, environment, lab
 
-COMMANDS = ["up", "test", "doctor", "run", "matrix", "check", "bench", "vm", "clean"]
+COMMANDS = ["up", "test", "doctor", "run", "matrix", "check", "bench", "vm", "vagrant", "clean"]
 
 
 def test_manual_names_every_command():

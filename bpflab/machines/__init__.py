@@ -20,8 +20,8 @@ from .shared import Buffers
 from .way import Way
 
 SMALL = 1 << 16  # bytes below which a mapping costs more than sending (bpflab/agent/bulk.py has the same)
-KNOWN = ("local", "vm", "vm:6.1", "vm:6.12", "vm:7", "ssh:user@host")
-CANDIDATES = ("local", "vm")  # where to look, in this order, when no machine is named
+KNOWN = ("local", "vm", "vm:6.1", "vm:6.12", "vm:7", "vagrant", "ssh:user@host")
+CANDIDATES = ("local", "vm", "vagrant")  # where to look, in this order, when no machine is named
 _END = object()
 
 
@@ -282,7 +282,7 @@ def way_to(name: str, say: Callable[[str], None] = lambda _: None) -> Way:
     LabError
         There is no way to it from here; the text says what to do.
     """
-    from . import local, ssh, vm
+    from . import local, ssh, vagrant, vm
 
     kind, _, rest = name.partition(":")
     if name == "local":
@@ -291,6 +291,8 @@ def way_to(name: str, say: Callable[[str], None] = lambda _: None) -> Way:
         return ssh.way(rest)
     if kind == "vm":
         return vm.way(name, say)
+    if name == "vagrant":
+        return vagrant.way(say)
     raise UnknownNameError("lab machine", name, KNOWN)
 
 
@@ -315,18 +317,21 @@ def connect(name: str | None, needs=(), say: Callable[[str], None] = lambda _: N
     NotSupportedError
         The machine, or with none named every machine, lacks something.
     """
+    from . import vagrant
+
     needs = needs_.listed(needs)
     wanted = name or os.environ.get("BPFLAB_MACHINE")
     if wanted:
         return _reach(wanted, needs, say), "asked for" if name else "BPFLAB_MACHINE names it"
     passed_over: list[str] = []
     own = f"its kernel has {', '.join(needs)}" if needs else "its kernel loads BPF programs"
-    for candidate in CANDIDATES[:-1]:
+    candidates = CANDIDATES if vagrant.is_candidate() else CANDIDATES[:-1]
+    for candidate in candidates[:-1]:
         try:
             return _reach(candidate, needs, say), ", and ".join([own, *passed_over])
         except NotSupportedError as error:
             passed_over.append(f"{candidate} lacks {error.feature}")
-    return _reach(CANDIDATES[-1], needs, say), ", and ".join([own, *passed_over])
+    return _reach(candidates[-1], needs, say), ", and ".join([own, *passed_over])
 
 
 def _reach(name: str, needs: list[str], say: Callable[[str], None]) -> Connection:

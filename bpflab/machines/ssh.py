@@ -37,10 +37,11 @@ exec $s "$p" {ARGUMENTS} -u -c "{LINE}"
 """
 
 
-def _script() -> str:
+def remote() -> str:
+    """What a host is to run: a shell's line that finds out what is missing, or becomes the agent."""
     words = globals() | {"ARGUMENTS": " ".join(ARGUMENTS), "PYTHON": PYTHON, "LINE": gateway.LINE}
     filled = _SCRIPT.format(**words)
-    return " ".join(filled.split("\n")).strip()
+    return f"exec sh -c {shlex.quote(' '.join(filled.split(chr(10))).strip())}"
 
 
 def way(host: str) -> Way:
@@ -72,7 +73,7 @@ def way(host: str) -> Way:
             *OPTIONS,
             *(["-p", match["port"]] if match["port"] else []),
             *("--", match["target"].translate({ord("["): None, ord("]"): None})),
-            f"exec sh -c {shlex.quote(_script())}",
+            remote(),
         ],
         match["target"],
     )
