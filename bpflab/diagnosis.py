@@ -196,7 +196,8 @@ def _bcc() -> Finding:
 
 def _headers() -> Finding:
     release = platform.release()
-    if os.path.exists(f"/lib/modules/{release}/build/include/linux/sched.h"):
+    # Debian keeps those that all flavours share in a folder of their own, which "source" leads to
+    if any(os.path.exists(f"/lib/modules/{release}/{name}/include/linux/sched.h") for name in ("build", "source")):
         return Finding("bcc headers", True, f"those of the running kernel, {release}")
     remedy = (
         f"apt-get install linux-headers-{release}, where Debian has it; without them BCC is right for tracepoint "
