@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,31 +132,64 @@ def compile_c(source: str, arch: str, vmlinux: Path, name: str = "program", line
     program = clang()
     if not program:
         raise LabError("there is no clang with the bpf target on this computer; run ./lab up, or: apt install clang")
-    arguments = [
+    arguments = _arguments(arch, str(vmlinux), os.uname().machine)
+
+    def run(file: str, text: str) -> tuple[int, str, bytes]:
+        with tempfile.TemporaryDirectory(prefix="bpflab-") as folder:
+            out = Path(folder) / "out.o"
+            Path(folder, file).write_text(text)
+            done = subprocess.run(
+                [program, *arguments, "-x", "c", "-c", file, "-o", str(out)], cwd=folder, capture_output=True, text=True
+            )
+            return done.returncode, done.stderr, b"" if done.returncode else out.read_bytes()
+
+    return _kept([_identity(program), *arguments], source, name, line, run)
+
+
+def compile_there(lab: Lab, source: str, name: str = "program", line: int = 1) -> bytes:
+    """As `compile_c`, by the clang of a lab machine, where this computer cannot: see `compiles_here`."""
+    identity = lab.ask("compile.identity")
+    if identity is None:
+        raise LabError(f"there is no clang on {lab.machine} nor here; install it on one of them: apt install clang libbpf-dev")
+    arguments = _arguments(lab.arch, ".", lab.arch)
+
+    def run(file: str, text: str) -> tuple[int, str, bytes]:
+        return lab.call(f"'{name}' cannot be compiled on {lab.machine}", "compile.compile_c", arguments, file, text)
+
+    return _kept([str(lab.ask("machine.vmlinux_identity")), identity, *arguments], source, name, line, run)
+
+
+@functools.cache
+def compiles_here() -> bool:
+    """Whether this computer has a clang for BPF, and the headers that its programs include; a Mac never has those."""
+    headers = any(os.path.exists(f"/usr/{place}include/bpf/bpf_helpers.h") for place in ("", "local/"))
+    return headers and clang() is not None
+
+
+def _arguments(arch: str, vmlinux: str, machine: str) -> list[str]:
+    return [
         *("-O2", "-g", "-Wall", "-target", "bpf", f"-D__TARGET_ARCH_{_TARGET_ARCH.get(arch, arch)}"),
-        *("-I", str(vmlinux)),
+        *("-I", vmlinux),
         # usdt.bpf.h and others reach asm/, which Debian keeps by architecture; last, so that nothing of it shadows
-        *("-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu"),
+        *("-idirafter", f"/usr/include/{machine}-linux-gnu"),
         *("-fno-ident", "-Wno-unused-function", "-Wno-missing-declarations", "-Wno-compare-distinct-pointer-types"),
+        # the text is compiled as a file of its name: clang then copies the source lines into BTF, where the verifier's
+        # log and bpftool find them; a fixed folder keeps objects alike wherever they are built
+        *("-fdebug-compilation-dir=.", "-fno-crash-diagnostics"),
     ]
-    # the text is compiled as a file of its name: clang then copies the source lines into BTF, where the verifier's
-    # log and bpftool find them; a fixed folder keeps objects alike wherever they are built
-    arguments += ["-fdebug-compilation-dir=.", "-fno-crash-diagnostics"]
+
+
+def _kept(parts: list[str], source: str, name: str, line: int, run: Callable[[str, str], tuple[int, str, bytes]]) -> bytes:
+    """The object from the cache, else what `run` makes of a file's name and text."""
     text = "\n" * (line - 1) + source
     file = re.sub(r"[^\w.-]", "_", name).lstrip("-.")[:100] or "program"
-    identity = "\0".join([_identity(program), *arguments, file, text])
+    identity = "\0".join([*parts, file, text])
     cached = cache_folder() / "objects" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.bpf.o"
     if cached.exists():
         return cached.read_bytes()
-    with tempfile.TemporaryDirectory(prefix="bpflab-") as folder:
-        out = Path(folder) / "out.o"
-        Path(folder, file).write_text(text)
-        done = subprocess.run(
-            [program, *arguments, "-x", "c", "-c", file, "-o", str(out)], cwd=folder, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise CompileError(tidy(done.stderr), f"'{name}'")
-        data = out.read_bytes()
+    status, said, data = run(file, text)
+    if status:
+        raise CompileError(tidy(said), f"'{name}'")
     try:
         cached.parent.mkdir(exist_ok=True)
         write_whole(cached, data)

@@ -167,6 +167,8 @@ class Lab(Places):
     def compile(self, text: str, *, name: str = "program", line: int = 1) -> bytes:
         """C text to an object for this machine's kernel; kept in the cache, so the second time costs nothing."""
         try:
+            if self.machine != "local" and not compiler.compiles_here():
+                return compiler.compile_there(self, text, name, line)
             return compiler.compile_c(text, self.arch, self.vmlinux, name, line)
         except CompileError as error:
             raise compiler.not_of_this_kernel(error, self.where) or error from None

@@ -47,7 +47,6 @@ SYSTEM = (
     "less",
     "linux-headers-cloud-amd64",
     "linux-image-cloud-amd64",
-    "locales-all",
     "nano",
     "openssh-server",
     "procps",
@@ -81,11 +80,13 @@ ExecStartPre=/usr/sbin/sshd -t
 _FILES = {
     "/etc/hostname": "bpflab\n",
     "/etc/hosts": "127.0.0.1 localhost\n127.0.1.1 bpflab\n::1 localhost\n",
-    "/etc/fstab": "LABEL=bpflab / ext4 noatime,errors=remount-ro 0 1\n",
+    "/etc/fstab": "LABEL=bpflab / ext4 noatime,errors=remount-ro 0 0\n",
     "/etc/systemd/network/20-wired.network": "[Match]\nName=en* eth*\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseDomains=yes\n",
     "/etc/sudoers.d/vagrant": "vagrant ALL=(ALL) NOPASSWD: ALL\n",
     "/etc/ssh/sshd_config.d/bpflab.conf": _SSHD,
     "/etc/systemd/system/ssh.service.d/keys.conf": _HOST_KEYS,
+    "/etc/default/locale": "LANG=C.UTF-8\n",
+    "/etc/systemd/system.conf.d/bpflab.conf": "[Manager]\nDefaultTimeoutStopSec=15s\n",
     "/etc/apt/apt.conf.d/80bpflab": 'APT::Periodic::Enable "0";\n',
     "/etc/apt/sources.list": "".join(f"deb {address} {suite} main\n" for address, suite in SUITES),
     "/home/vagrant/.ssh/authorized_keys": INSECURE_KEY,
@@ -99,7 +100,7 @@ boot
 # One after the other, each in the new system's root but for what says "$1".
 _STEPS = """\
 chroot "$1" systemctl --quiet enable systemd-networkd.service ssh.service
-chroot "$1" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer man-db.timer systemd-networkd-wait-online.service
+chroot "$1" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service man-db.timer systemd-networkd-wait-online.service
 chroot "$1" useradd --create-home --shell /bin/bash vagrant
 """
 _END = """\

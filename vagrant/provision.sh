@@ -68,9 +68,16 @@ lsm() { # programs of type LSM want "bpf" among the kernel's security modules; a
     say "LSM programs work after: vagrant reload"
 }
 
+have_headers() { # Debian keeps those of all flavours in a folder of their own, which "source" leads to
+    for name in build source; do
+        [ ! -e "/lib/modules/$(uname -r)/$name/include/linux/sched.h" ] || return 0
+    done
+    return 1
+}
+
 headers() { # BCC compiles with the kernel's headers; with those of another kernel it answers wrong data without an error
     release=$(uname -r)
-    [ -e "/lib/modules/$release/build/include/linux/sched.h" ] && return 0
+    have_headers && return 0
     say "installing the headers of the running kernel, $release"
     install "linux-headers-$release" && return 0
     flavour=${release##*-}
@@ -110,4 +117,4 @@ fi
 headers
 lsm
 systemctl start bpflab-jupyter.socket
-say "ready: Linux $(uname -r), headers $([ -e "/lib/modules/$(uname -r)/build/include/linux/sched.h" ] && echo "of that kernel" || echo "of another kernel: vagrant reload")"
+say "ready: Linux $(uname -r), headers $(have_headers && echo "of that kernel" || echo "of another kernel: vagrant reload")"

@@ -35,7 +35,7 @@ _CAUSES = (
     (r"could not be found or\n? *could not be accessed|error occurred while downloading", "the box cannot be had; is the network there? BPFLAB_BOX names another, ./lab vagrant box builds one"),
     (r"already executing an action", "another vagrant is at work on it; wait for its end"),
     (r"VT-x|VERR_VMX|VERR_SVM|KVM|virtualization is not", "the processor's virtualization is off or in use by another program; switch it on, or BPFLAB_ACCEL=tcg vagrant up (libvirt)"),
-    (r"Vagrantfile.*(syntax|error)|There was an error loading a Vagrantfile", "its Vagrantfile has an error; see: vagrant validate"),
+    (r"syntax error in the following Vagrantfile|error loading a Vagrantfile|errors in the configuration", "its Vagrantfile has an error; see: vagrant validate"),
 )
 
 
