@@ -76,7 +76,9 @@ class World:
             "LC_ALL": "C.UTF-8",
         }
         self._log = open(folder / "log", "wb")
-        unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", _BEGIN.format(folder=folder)]
+        # it ends with whoever started it, by kill -9 too
+        unshare = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+        unshare += ["sh", "-c", _BEGIN.format(folder=folder)]
         self._process = subprocess.Popen([*SUDO, *unshare], stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
         try:
             self._inside = self._first()
@@ -115,7 +117,7 @@ class World:
             enter += ["setpriv", f"--reuid={os.getuid()}", f"--regid={os.getgid()}", "--init-groups", "env", *env]
         return [*enter, *words]
 
-    def run(self, *words: str, check: bool = True, timeout: float = 400, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, check: bool = True, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in there."""
         words = ("env", *(f"{name}={value}" for name, value in environment.items()), *words) if environment else words
         began = time.monotonic()
