@@ -96,7 +96,7 @@ def test_a_vagrantfile_with_an_error(folder):
 
 # What the providers that are no part of Vagrant take, by their own documentation; their plugins are not in Debian.
 PLUGINS = {
-    "parallels": ("name", "cpus", "memory"),
+    "parallels": ("cpus", "memory"),
     "vmware_desktop": ("cpus", "memory", "gui"),
     "qemu": ("smp", "memory", "arch", "machine", "cpu", "net_device"),
 }
