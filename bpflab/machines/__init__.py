@@ -210,6 +210,7 @@ class Connection:
         with contextlib.suppress(OSError):
             self._channel.close()
         self._group.terminate(timeout=5)
+        self._pipe.end()
         self._buffers.close()
         self.way.close()
 

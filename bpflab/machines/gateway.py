@@ -95,9 +95,10 @@ class Pipe(gateway_io.Popen2IOMaster):
     """
 
     def __init__(self, command: list[str], execmodel, far: bool):
-        self._said = tempfile.TemporaryFile() if far else None  # a pipe would need a thread that empties it
+        self._said = ""
+        self._file = tempfile.TemporaryFile() if far else None  # a pipe would need a thread that empties it
         self.popen = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=far
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._file, start_new_session=far
         )
         gateway_base.Popen2IO.__init__(self, self.popen.stdin, self.popen.stdout, execmodel=execmodel)
 
@@ -113,14 +114,14 @@ class Pipe(gateway_io.Popen2IOMaster):
             self.popen.wait(5)
         except subprocess.TimeoutExpired:
             self.popen.kill()
-        return self.popen.wait(), self.said()
-
-    def said(self) -> str:
-        if not self._said:
-            return ""
-        self._said.seek(0, 2)
-        self._said.seek(max(0, self._said.tell() - SAID))
-        return self._said.read().decode(errors="replace").strip()
+        status = self.popen.wait()
+        if self._file:
+            self._file.seek(0, 2)
+            self._file.seek(max(0, self._file.tell() - SAID))
+            self._said = self._file.read().decode(errors="replace").strip()
+            self._file.close()
+            self._file = None
+        return status, self._said
 
 
 class NotStarted(Exception):
