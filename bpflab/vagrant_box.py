@@ -113,10 +113,11 @@ rm -f "$1"/etc/ssh/ssh_host_* "$1"/var/lib/apt/lists/*_* "$1"/var/cache/apt/*.bi
 : >"$1/etc/machine-id"
 chroot "$1" grub-mkimage -O i386-pc -o /boot/grub/core.img -p "(hd0,msdos1)/boot/grub" biosdisk part_msdos ext2 normal linux
 """
-# mmdebstrap has /proc, /sys and parts of /dev mounted meanwhile; they are not for the image.
+# mmdebstrap has /proc, /sys and parts of /dev mounted meanwhile; they are not for the image. What is mounted below them
+# goes with them, and in a user namespace only so.
 _IMAGE = """\
 unshare --mount sh -eu -c '
-findmnt --raw --noheadings --output TARGET | grep "^$1/" | sort --reverse | while read -r place; do umount --lazy "$place"; done
+findmnt --raw --noheadings --output TARGET | grep "^$1/" | sort | while read -r place; do umount --lazy "$place" 2>/dev/null || :; done
 mke2fs -q -F -t ext4 -L bpflab -m 1 -E lazy_itable_init=1,nodiscard -d "$1" {image}
 ' sh "$1"
 """
@@ -262,8 +263,8 @@ def _run(command: list[str], what: str, **environment: str) -> None:
     if done.returncode:
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         # mmdebstrap ends with a hook's whole text, which would hide what the hook said
-        said = [line for line in said if not line.startswith(("I: ", "E: setup failed", "E: mmdebstrap failed"))]
-        cut = next((at for at, line in enumerate(said) if line.startswith("E: command failed")), len(said))
+        said = [line for line in said if not line.startswith(("I: ", "E: mmdebstrap failed"))]
+        cut = next((at for at, line in enumerate(said) if at and "E: command failed" in line), len(said))
         raise LabError(f"{what}: {'; '.join(said[:cut][-4:]) or 'no reason given'}; is the network there? {debian.MIRROR} names another mirror")
 
 
