@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -274,18 +275,20 @@ def test_a_user_without_root(up, tmp_path):
     """QEMU, its keeper and the notebook are the user's; inside, the agent is root. The cache is a view of ours."""
     if up.version != kernels.DEFAULT:
         return
-    # mounts of this process alone: its own home, in which nothing but the kernels is ours
+    # mounts of this process alone: its own home, and Python and the workbook where any user may read them
     lines = [
         "mount -t tmpfs -o mode=0755 none /mnt",
-        "mkdir -p /mnt/cache/bpflab/vm /mnt/up /mnt/work /mnt/run",
+        "mkdir -p /mnt/cache/bpflab/vm /mnt/up /mnt/work /mnt/run /mnt/python /mnt/packages /mnt/tree",
+        f"mount --bind {sys.base_prefix} /mnt/python",
+        f"mount --bind {sysconfig.get_path('purelib')} /mnt/packages",
+        f"mount --bind {HERE.parent} /mnt/tree",
         f"mount -t overlay -o lowerdir={debian.folder()},upperdir=/mnt/up,workdir=/mnt/work none /mnt/cache/bpflab/vm",
         "rm -f /mnt/cache/bpflab/vm/*.lock /mnt/cache/bpflab/vm/accelerator",
         "chown 65534 /mnt/cache /mnt/cache/bpflab /mnt/cache/bpflab/vm /mnt/run /mnt/cache/bpflab/vm/kernels/*/initramfs-*",
         "chmod 0700 /mnt/run",
         "exec setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/mnt/run XDG_CACHE_HOME=/mnt/cache "
-        f'XDG_RUNTIME_DIR=/mnt/run BPFLAB_ACCEL=tcg PYTHONPATH={HERE.parent} "$0" -c "$1"',
+        'XDG_RUNTIME_DIR=/mnt/run BPFLAB_ACCEL=tcg PYTHONPATH=/mnt/tree:/mnt/packages "$0" -c "$1"',
     ]
-    done = subprocess.run(
-        ["unshare", "-m", "bash", "-c", " && ".join(lines), sys.executable, PLAIN], capture_output=True, text=True
-    )
+    python = f"/mnt/python/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+    done = subprocess.run(["unshare", "-m", "bash", "-c", " && ".join(lines), python, PLAIN], capture_output=True, text=True)
     assert "inside: root" in done.stdout, done.stderr
