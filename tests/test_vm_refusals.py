@@ -38,7 +38,7 @@ def cache(tmp_path, monkeypatch):
     return debian.folder()
 
 
-@pytest.mark.parametrize("name", ["vm:5.4", "vm:six", "vm:6"])
+@pytest.mark.parametrize("name", ["vm:5.4", "vm:six", "vm:6", "vm:../6.1"])
 def test_no_such_kernel(name):
     with pytest.raises((bl.UnknownNameError, bl.LabError), match="no kernel named"):
         bl.Lab(name, quiet=True)

@@ -78,6 +78,12 @@ def kept(version: str) -> Kernel | None:
     return Kernel(version, release, folder) if build == str(_BUILD) else None
 
 
+def check(version: str) -> None:
+    """Refuse what cannot be a kernel's version: it becomes the name of files."""
+    if version != _SID and not re.fullmatch(r"\d+\.\d+", version):
+        raise UnknownNameError("kernel", version, OFFERED)
+
+
 def get(version: str, say: Callable[[str], None]) -> Kernel:
     """A kernel from the cache, fetched when it is not there yet.
 
@@ -95,8 +101,7 @@ def get(version: str, say: Callable[[str], None]) -> Kernel:
     LabError
         No network, no space.
     """
-    if version != _SID and not re.fullmatch(r"\d+\.\d+", version):
-        raise UnknownNameError("kernel", version, OFFERED)
+    check(version)
     found = kept(version)
     if found:
         return found

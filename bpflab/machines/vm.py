@@ -119,7 +119,13 @@ def lease(version: str, start: bool = True) -> Lease | None:
     -------
     Lease or None
         None when it does not run and is not to be started.
+
+    Raises
+    ------
+    UnknownNameError
+        That is no version of a kernel.
     """
+    kernels.check(version)
     with running.locked(version) as folder:
         connection = socket.socket(socket.AF_UNIX)
         try:
