@@ -242,10 +242,9 @@ def test_labs_share_it(guest, up):
 # -- which machine
 
 
+@pytest.mark.parametrize("up", [kernels.DEFAULT], indirect=True)
 def test_a_need_picks_the_machine(up, capsys, monkeypatch):
     """With none named, the first that really has it; the line says which and why."""
-    if up.version != kernels.DEFAULT:
-        return
     with bl.Lab("local", quiet=True) as local:
         here = local.features().set_index("feature").available
     with bl.Lab(needs=("kprobe", "sched_act")) as lab:
@@ -271,10 +270,9 @@ with bl.Lab("vm") as lab: print("inside:", lab.sh("id -un").stdout)
 """
 
 
-def test_a_user_without_root(up, tmp_path):
+@pytest.mark.parametrize("up", [kernels.DEFAULT], indirect=True)
+def test_a_user_without_root(up):
     """QEMU, its keeper and the notebook are the user's; inside, the agent is root. The cache is a view of ours."""
-    if up.version != kernels.DEFAULT:
-        return
     # mounts of this process alone: its own home, and Python and the workbook where any user may read them
     lines = [
         "mount -t tmpfs -o mode=0755 none /mnt",
