@@ -1,5 +1,6 @@
 """`./lab run`, `check` and `clean`: what they do, what they print, and how they end."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -178,12 +179,17 @@ def test_clean_removes_what_a_dead_lab_left():
         time.sleep(0.01)
     assert os.path.isdir(group)
     clean = ["nsenter", f"--mount=/proc/self/fd/{mounts}", TREE / "lab", "clean"]
-    for expected in (f"removed {name}: ", "nothing of ours was left\n"):
-        done = subprocess.run(clean, pass_fds=[mounts], capture_output=True, text=True, env=environment())
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(expected)
-        assert not os.path.exists(group)
-    os.close(mounts)
+    try:
+        for expected in (f"removed {name}: ", "nothing of ours was left\n"):
+            done = subprocess.run(clean, pass_fds=[mounts], capture_output=True, text=True, env=environment())
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith(expected)
+            assert not os.path.exists(group)
+    finally:
+        os.close(mounts)  # and with it the records: nobody else would know
+        for folder in (group, os.path.dirname(group)):
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(folder)
 
 
 def _processes_of(name: str, parent: int) -> list[int]:
