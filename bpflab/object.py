@@ -65,6 +65,7 @@ class Object:
         self._lab, self.name, self._handle = lab, name, handle
         self.btf = btf
         self.source = source
+        self._elf: bytes | None = None  # the object file, whose .BTF.ext knows the source lines of what libbpf loads
         where = f"object '{name}'"
         self.programs: Mapping[str, Program] = Named("program", where, programs)
         self.maps: Mapping[str, Map] = Named("map", where, maps)
@@ -226,11 +227,13 @@ def load(lab: Lab, source, name: str | None, variables: dict[str, Any], programs
         raise ObjectError(f"'{name}' is no object that libbpf can open: {said or error}; compile it with clang -target bpf -g") from None
     handle = opened["handle"]
     try:
-        return _load_opened(lab, name, text, opened, variables, programs, max_entries, replaces)
+        made = _load_opened(lab, name, text, opened, variables, programs, max_entries, replaces)
     except BaseException:
         if lab.alive:
             lab.ask("objects.close", handle)
         raise
+    made._elf = data
+    return made
 
 
 def _load_opened(lab, name, text, opened, variables, wanted, max_entries, replaces) -> Object:

@@ -12,11 +12,10 @@ from .context import lay_out
 from .ebpf import ATOMIC, CALL, JA, JCOND, JMP, LD, MEM, MEMSX, ST, STX, Insn
 from .helper_names import HELPERS as NAMES
 from .helpers import HELPERS, CannotStep, MapCopy
-from .memory import OTHER, STACK, Fault, Memory, Region
+from .memory import OTHER, STACK, STACK_SIZE, Fault, Memory, Region, place
 from .trace import MAX_RUN, Trace
 
 U64 = alu.U64
-STACK_SIZE = 512  # MAX_BPF_STACK, for each function that is active
 MAX_FRAMES = 8  # MAX_CALL_FRAMES
 
 
@@ -246,8 +245,8 @@ class Machine:
     def _told(self, i: Insn) -> str:
         """What an instruction did, from what it changed."""
         parts = [f"r{n} = {self._value(self.regs[n])}" for n in sorted(self._changed)]
-        parts += [f"{name} + {offset} = {int.from_bytes(data, 'little')}" for name, offset, data in self._writes if len(data) <= 8]
-        reads = [f"{size} bytes at {name} + {offset}" for name, offset, size in self._reads]
+        parts += [f"{place(name, offset)} = {int.from_bytes(data, 'little')}" for name, offset, data in self._writes if len(data) <= 8]
+        reads = [f"{size} byte{'s' * (size > 1)} at {place(name, offset)}" for name, offset, size in self._reads]
         return ", ".join(parts) + (f" (from {', '.join(reads)})" if reads else "") or i.text()
 
     def _value(self, value: int) -> str:

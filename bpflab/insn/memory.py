@@ -9,6 +9,14 @@ from __future__ import annotations
 import bisect
 
 CONTEXT, PACKET, STACK, MAPS, OTHER = 0x10000000, 0x20000000, 0x30000000, 0x40000000, 0x50000000
+STACK_SIZE = 512  # MAX_BPF_STACK, for each function that is active
+
+
+def place(region: str, offset: int) -> str:
+    """Where something stands, in words: "packet + 14"; of a stack as r10 counts it: "stack - 4"."""
+    if region.startswith("stack"):
+        return f"{region} - {STACK_SIZE - offset}" if offset != STACK_SIZE else f"{region}'s end"
+    return f"{region} + {offset}" if offset else region
 
 
 class Fault(Exception):
@@ -48,7 +56,8 @@ class Memory:
 
     def add(self, name: str, area: int, data: bytes) -> Region:
         """Make a region in one of the areas (`CONTEXT`, `PACKET`, ...)."""
-        region = Region(name, self._free[area], data)
+        again = sum(region.name.partition(" (")[0] == name for region in self.regions)
+        region = Region(f"{name} ({again + 1})" if again else name, self._free[area], data)
         # a gap behind it, so that no access beyond its end lands in the next one
         self._free[area] += (len(data) + 0x1FF) & ~0xFF
         at = bisect.bisect(self._bases, region.base)
@@ -74,7 +83,7 @@ class Memory:
             region, offset = self.find(value)
         except Fault:
             return None
-        return f"{region.name} + {offset}" if offset else region.name
+        return place(region.name, offset)
 
     def read(self, address: int, size: int) -> bytes:
         region, offset = self.find(address, size)
