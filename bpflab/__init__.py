@@ -36,7 +36,9 @@ _LAZY = {
     "doctor": "diagnosis",
     "explore": "widgets",
     "histogram": "plots",
+    "pipeline": "widgets",
     "progress": "exercise",
+    "step": "widgets",
 }
 
 __all__ = [
@@ -56,7 +58,9 @@ __all__ = [
     "doctor",
     "explore",
     "histogram",
+    "pipeline",
     "progress",
+    "step",
 ]
 
 

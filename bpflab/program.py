@@ -133,5 +133,29 @@ class Program(Attachable):
         """
         return self._lab.sh(["bpftool", "prog", "dump", kind, "id", str(self.info["id"]), *(["linum"] if kind == "xlated" else [])]).stdout
 
+    def cfg(self, function: str | None = None):
+        """Draw its control-flow graph: the blocks of instructions as the kernel keeps them (xlated), with their source lines.
+
+        Parameters
+        ----------
+        function : str, optional
+            Only this function of it.
+
+        Returns
+        -------
+        bpflab.widgets.ControlFlow
+            A widget; `print` gives it as text, `.svg` as a picture.
+
+        Raises
+        ------
+        UnknownNameError
+            It has no such function.
+        LabError
+            It has more blocks than can be drawn.
+        """
+        from .widgets.cfg import control_flow
+
+        return control_flow(self, function)
+
     def __repr__(self) -> str:
         return f"<{self.type} program '{self.name}', SEC(\"{self.section}\"), id {self.id}>"

@@ -1,0 +1,2 @@
+class Pipeline: pass
+def pipeline(x): pass
