@@ -154,6 +154,29 @@ class Code:
         at = symbol["st_value"] // 8 + imm + 1
         return next((n for n, (s, start, _) in self.functions.items() if s == section and start == at), None)
 
+    def whole(self, entry: str) -> Image:
+        """A program and behind it the functions that it calls, each once, in the order in which libbpf puts them there."""
+        made, waiting, seen = Image([]), [entry], {entry}
+        while waiting:
+            name = waiting.pop()
+            part, start = self.image(name), len(made.insns)
+            made.functions.append((start, name))
+            made.insns += part.insns
+            made.lines += part.lines
+            made.names |= {start + at: text for at, text in part.names.items()}
+            found = []
+            for at, insn in enumerate(part.insns):
+                if insn.code != JMP | CALL or insn.src != PSEUDO_CALL:
+                    continue
+                called = self.called(name, at)
+                if called:
+                    made.names[start + at] = called
+                    if called not in seen:
+                        seen.add(called)
+                        found.append(called)
+            waiting += reversed(found)
+        return made
+
     def called(self, function: str, at: int) -> str | None:
         """The function of the object that the instruction `at` of a function calls."""
         section, start, _ = self._place(function)

@@ -185,9 +185,10 @@ def _set_x(nodes: list[_Node], rows: list[list[int]]) -> None:
                 near = (n.up if down else n.down) or n.up or n.down
                 if sweep >= SWEEPS:
                     near = n.up + n.down
-                wish.append(sum(nodes[j].x for j in near) / len(near) if near else n.x)
-                # passing edges are kept straight before blocks are moved
-                weight.append(4.0 if n.block is None else 1.0 + len(near))
+                # like follows like: passing edges are kept straight, blocks stand below blocks
+                alike = [j for j in near if (nodes[j].block is None) == (n.block is None)] or near
+                wish.append(sum(nodes[j].x for j in alike) / len(alike) if alike else n.x)
+                weight.append(0.5 if n.block is None else 1.0 + len(near))
             _fit([nodes[i] for i in row], wish, weight)
 
 

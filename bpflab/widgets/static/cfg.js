@@ -44,10 +44,10 @@ class ControlFlow {
     const drawing = this.graph.drawings[mode];
     const { width, height } = drawing;
     this.svg = s("svg", { viewBox: `-10 -10 ${width + 20} ${height + 20}`, role: "group", "aria-label": "blocks and edges" });
-    const arrow = s("marker", { id: this.tip, viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto" }, s("path", { d: "M0 0L8 4L0 8z", fill: "context-stroke", stroke: "none" }));
-    this.svg.append(s("defs", {}, arrow));
+    const tips = ["taken", "else", "next"].map((kind) => s("marker", { id: `${this.tip}-${kind}`, class: `bc-edge bc-${kind}`, viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto" }, s("path", { class: "bc-tip", d: "M0 0L8 4L0 8z" })));
+    this.svg.append(s("defs", {}, ...tips));
     this.edges = this.graph.edges.map(([from, to, kind], n) => {
-      const edge = s("g", { class: `bc-edge bc-${kind}`, "data-from": from, "data-to": to }, s("path", { d: drawing.routes[n], "marker-end": `url(#${this.tip})` }));
+      const edge = s("g", { class: `bc-edge bc-${kind}`, "data-from": from, "data-to": to }, s("path", { d: drawing.routes[n], "marker-end": `url(#${this.tip}-${kind})` }));
       this.svg.append(edge);
       return edge;
     });

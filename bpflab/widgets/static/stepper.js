@@ -30,10 +30,10 @@ class Stepper {
     const { run } = this;
     const button = (text, label, action) => h("button", { type: "button", "aria-label": label, title: label, onclick: action }, text);
     this.buttons = [
-      button("⏮", "to the start", () => this.go(0)),
+      button("|◀", "to the start", () => this.go(0)),
       button("◀ Back", "one instruction back", () => this.go(this.position - 1)),
       button("Step ▶", "one instruction forward", () => this.go(this.position + 1)),
-      button("⏭", "to the end", () => this.go(run.steps.length)),
+      button("▶|", "to the end", () => this.go(run.steps.length)),
     ];
     this.slider = h("input", { type: "range", min: 0, max: run.steps.length, "aria-label": "position in the run", oninput: () => this.go(Number(this.slider.value)) });
     this.where = h("span", { class: "bm-where" });

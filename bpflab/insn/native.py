@@ -1,0 +1,98 @@
+"""The JIT's machine code, written out by capstone."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING
+
+from .. import stacks
+from ..btf import Btf
+from ..errors import NotSupportedError
+from .image import Line, _line, _records
+
+if TYPE_CHECKING:
+    from ..lab import Lab
+
+ENOUGH = 5000  # instructions
+
+
+def rows(lab: Lab, dump: dict) -> tuple[list[tuple[str, str, Line | None]], str]:
+    """Native instructions of a program, from what the agent's insns.dump gave.
+
+    Returns
+    -------
+    rows : list of (place, text, Line or None)
+        A function's name has an empty place.
+    note : str
+        Why there are none; empty when there are.
+    """
+    if dump["jited_hidden"]:
+        return [], "the kernel keeps the machine code to itself (bpf_dump_raw_ok): sysctl kernel.kptr_restrict=0, and CAP_SYSLOG or kernel.perf_event_paranoid=1 or less, show it"
+    if not dump["jited"]:
+        return [], "the kernel did not translate this program: the JIT is off (sysctl net.core.bpf_jit_enable=1 switches it on)"
+    disassembler = _capstone(lab.arch)
+    if disassembler is None:
+        return [], f"capstone does not write out the machine code of {lab.arch}"
+    btf = Btf(dump["btf"]) if dump["btf"] else None
+    lines = _lines(btf, dump)
+    names = [btf.type(kind).name for _, kind in _records("=II", dump, "func_info")] if btf else []
+    lengths = [n for (n,) in _records("=I", dump, "func_lens")] or [len(dump["jited"])]
+    starts = [n for (n,) in _records("=Q", dump, "ksyms")]
+    made: list[tuple[str, str, Line | None]] = []
+    symbols = _symbols(lab)
+    at = 0
+    for k, length in enumerate(lengths):
+        start = starts[k] if k < len(starts) else 0
+        if len(lengths) > 1:
+            made.append(("", f"{names[k] if k < len(names) else f'function {k}'}:", None))
+        line = None
+        for address, size, name, operands in disassembler.disasm_lite(dump["jited"][at : at + length], start):
+            line = lines.get(address, line)
+            operands = re.sub(r"0x[0-9a-f]{8,16}$", lambda m: _where(int(m[0], 16), start, length, symbols) or m[0], operands)
+            made.append((f"{address - start:x}", f"{name} {operands}".rstrip(), line))
+            if len(made) >= ENOUGH:
+                return made, f"the first {ENOUGH:,} instructions"
+        at += length
+    return made, ""
+
+
+def _symbols(lab: Lab):
+    try:
+        return stacks.symbols(lab)
+    except NotSupportedError:
+        return None
+
+
+def _where(address: int, start: int, length: int, symbols) -> str:
+    """A target in words: a place in the function, or a function of the kernel."""
+    if start <= address < start + length:
+        return f"{address - start:x}"
+    name, offset = symbols.find([address])[0] if symbols else (None, 0)
+    return name if name and not offset else ""
+
+
+def _lines(btf: Btf | None, dump: dict) -> dict[int, Line]:
+    """Address -> source line: jited_line_info and line_info of ``struct bpf_prog_info`` go side by side."""
+    if btf is None or not dump["jited_line_info"]:
+        return {}
+    places = [_line(btf, *place) for _, *place in _records("=IIII", dump, "line_info")]
+    addresses = [address for (address,) in struct.iter_unpack("=Q", dump["jited_line_info"])]
+    return {address: line for address, line in zip(addresses, places) if line.line}
+
+
+def _capstone(arch: str):
+    import capstone
+
+    known = {
+        "x86_64": (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
+        "aarch64": (capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN),
+        "riscv64": (capstone.CS_ARCH_RISCV, capstone.CS_MODE_RISCV64 | capstone.CS_MODE_RISCVC),
+        "ppc64le": (capstone.CS_ARCH_PPC, capstone.CS_MODE_64 | capstone.CS_MODE_LITTLE_ENDIAN),
+        "s390x": (capstone.CS_ARCH_SYSZ, capstone.CS_MODE_BIG_ENDIAN),
+    }
+    if arch not in known:
+        return None
+    made = capstone.Cs(*known[arch])
+    made.skipdata = True  # padding between functions is no code
+    return made
