@@ -194,7 +194,7 @@ def _alu(i: Insn) -> str:
     if not i.code & 8:
         return f"{w}{i.dst} {sign} {i.imm}"
     if i.off and i.op == MOV:
-        sign += f" (s{i.off})"
+        return f"{w}{i.dst} {sign} (s{i.off}){w}{i.src}"
     return f"{w}{i.dst} {sign} {w}{i.src}"
 
 
