@@ -3,8 +3,45 @@
 from bpflab.insn import classic
 from bpflab.insn.classic import ABS, BYTE, HALF, IMM, IND, LD, LDX, LEN, MEM, MISC, MSH, RET, ST, STX, TXA, WORD
 from bpflab.insn.ebpf import (
-    ADD, ALU, ALU64, AND, ARSH, ATOMIC, CALL, CMPXCHG, DIV, END, EXIT, FETCH, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, JSET,
-    JSGE, JSGT, JSLE, JSLT, LD_IMM64, LSH, MEMSX, MOD, MOV, MUL, NEG, OR, RSH, SIZES, SUB, XCHG, XOR, Insn,
+    ADD,
+    ALU,
+    ALU64,
+    AND,
+    ARSH,
+    ATOMIC,
+    CALL,
+    CMPXCHG,
+    DIV,
+    END,
+    EXIT,
+    FETCH,
+    JEQ,
+    JGE,
+    JGT,
+    JLE,
+    JLT,
+    JMP,
+    JMP32,
+    JNE,
+    JSET,
+    JSGE,
+    JSGT,
+    JSLE,
+    JSLT,
+    LD_IMM64,
+    LSH,
+    MEMSX,
+    MOD,
+    MOV,
+    MUL,
+    NEG,
+    OR,
+    RSH,
+    SIZES,
+    SUB,
+    XCHG,
+    XOR,
+    Insn,
 )  # fmt: skip
 
 EBPF_STX, EBPF_ST = 3, 2
@@ -25,7 +62,7 @@ def random_filter(random, length=30):
     while True:
         found = classic.filter_of([_classic(random, length - pc) for pc in range(length)])
         half = random.choice([(classic.ALU | AND, 0, 0, 0xFFFF), (classic.ALU | RSH, 0, 0, 16)])
-        found += classic.filter_of([half, (RET | 0x10,)[:1] + (0, 0, 0)])
+        found += classic.filter_of([half, (RET | 0x10, 0, 0, 0)])
         try:
             classic.check(found)
         except ValueError:

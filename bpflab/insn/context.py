@@ -9,6 +9,9 @@ from .memory import CONTEXT, PACKET, Memory, Region
 _SKB_TYPES = ("socket_filter", "sched_cls", "sched_act", "cgroup_skb", "lwt_in", "lwt_out", "lwt_xmit", "lwt_seg6local")
 _ETHERNET_TYPES = ("xdp", "sched_cls", "sched_act")  # the others see what follows the Ethernet header
 ETH_HLEN = 14
+# What an XDP program reaches of a packet: a page less the room before it (XDP_PACKET_HEADROOM) and struct skb_shared_info behind it. The
+# test run puts the rest into fragments.
+XDP_LINEAR = 4096 - 256 - 320
 
 # members of struct __sk_buff and struct xdp_md, include/uapi/linux/bpf.h: name, bytes
 _SKB = (
@@ -64,7 +67,7 @@ def lay_out(memory: Memory, kind: str, packet: bytes | None, ctx: bytes | None) 
     if not sees_packet(kind):
         return memory.add("context", CONTEXT, ctx or b""), None
     packet = packet or b""
-    seen = packet if has_link_header(kind) else packet[ETH_HLEN:]
+    seen = packet[:XDP_LINEAR] if kind == "xdp" else packet if has_link_header(kind) else packet[ETH_HLEN:]
     region = memory.add("packet", PACKET, seen)
     members = MEMBERS[kind]
     if kind == "xdp":
@@ -102,10 +105,11 @@ def _protocol(packet: bytes) -> int:
 
 
 def _packet_type(packet: bytes) -> int:
-    """PACKET_HOST, BROADCAST, MULTICAST, OTHERHOST of include/uapi/linux/if_packet.h; the loopback's address is zero."""
+    """PACKET_HOST 0, PACKET_MULTICAST 2, PACKET_OTHERHOST 3 (include/uapi/linux/if_packet.h).
+
+    The test run takes the loopback for the packet's device, whose address and broadcast address are zero, so there is no broadcast.
+    """
     target = packet[:6]
     if target == bytes(6):
         return 0
-    if target == b"\xff" * 6:
-        return 1
     return 2 if target and target[0] & 1 else 3

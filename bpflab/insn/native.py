@@ -40,16 +40,18 @@ def rows(lab: Lab, dump: dict) -> tuple[list[tuple[str, str, Line | None]], str]
     lengths = [n for (n,) in _records("=I", dump, "func_lens")] or [len(dump["jited"])]
     starts = [n for (n,) in _records("=Q", dump, "ksyms")]
     made: list[tuple[str, str, Line | None]] = []
-    symbols = _symbols(lab)
+    symbols, own = _symbols(lab), dict(zip(starts, names))
     at = 0
     for k, length in enumerate(lengths):
         start = starts[k] if k < len(starts) else 0
         if len(lengths) > 1:
             made.append(("", f"{names[k] if k < len(names) else f'function {k}'}:", None))
         line = None
-        for address, size, name, operands in disassembler.disasm_lite(dump["jited"][at : at + length], start):
+        for address, _, name, operands in disassembler.disasm_lite(dump["jited"][at : at + length], start):
             line = lines.get(address, line)
-            operands = re.sub(r"0x[0-9a-f]{8,16}$", lambda m: _where(int(m[0], 16), start, length, symbols) or m[0], operands)
+            target = re.search(r"0x[0-9a-f]{8,16}$", operands)
+            if target:
+                operands = operands[: target.start()] + (own.get(int(target[0], 16)) or _where(int(target[0], 16), start, length, symbols) or target[0])
             made.append((f"{address - start:x}", f"{name} {operands}".rstrip(), line))
             if len(made) >= ENOUGH:
                 return made, f"the first {ENOUGH:,} instructions"
@@ -69,7 +71,8 @@ def _where(address: int, start: int, length: int, symbols) -> str:
     if start <= address < start + length:
         return f"{address - start:x}"
     name, offset = symbols.find([address])[0] if symbols else (None, 0)
-    return name if name and not offset else ""
+    # symbols are read once for each lab, and BPF programs come and go
+    return name if name and not offset and not name.startswith("bpf_prog_") else ""
 
 
 def _lines(btf: Btf | None, dump: dict) -> dict[int, Line]:

@@ -15,7 +15,7 @@ from ..machines import AgentError
 from ..object import Object
 from ..program import Program
 from . import image, native
-from .image import Code, Image, Line
+from .image import Code, Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,212 @@
+"""Instructions: bytes, texts, blocks, and the drawing of blocks; what is refused and why."""
+
+import random
+
+import insn_random
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bpflab import kinds
+from bpflab.insn import alu, blocks, classic, decode, ebpf, encode
+from bpflab.insn.ebpf import ALU, ALU64, DIV, EXIT, JA, JCOND, JEQ, JMP, JMP32, LD_IMM64, MOD, MOV, Insn
+from bpflab.insn.ebpf_run import Machine
+from bpflab.insn.packet import fields
+from bpflab.widgets.cfg_layout import arrange
+
+RETURN_1 = [Insn(ALU64 | MOV, 0, 0, 0, 1), Insn(JMP | EXIT)]
+
+
+@given(st.lists(st.builds(Insn, *[st.integers(0, 255), st.integers(0, 15), st.integers(0, 15)], st.integers(-(1 << 15), (1 << 15) - 1), st.integers(-(1 << 31), (1 << 31) - 1))))
+def test_bytes_and_back(insns):
+    assert decode(encode(insns)) == insns
+    assert len(ebpf.disassemble(insns)) == len(insns)  # any bytes have a text
+
+
+def test_half_an_instruction_is_refused():
+    with pytest.raises(ValueError, match="9 bytes are no eBPF instructions"):
+        decode(bytes(9))
+
+
+@pytest.mark.parametrize(
+    "insn, dst, src, expected",
+    [
+        (Insn(ALU64 | DIV | 8, 1, 2), 7, 0, 0),  # RFC 9669, 4.1: division by zero gives zero
+        (Insn(ALU64 | MOD | 8, 1, 2), 7, 0, 7),  # and modulo leaves the destination
+        (Insn(ALU | MOD | 8, 1, 2), (5 << 32) | 7, 0, 7),  # whose upper half is cleared where the operation has 32 bits
+        (Insn(ALU64 | DIV | 8, 1, 2, 1), 1 << 63, (1 << 64) - 1, 1 << 63),  # the smallest number / -1
+        (Insn(ALU | DIV | 8, 1, 2, 1), 1 << 31, 0xFFFFFFFF, 1 << 31),
+        (Insn(ALU64 | DIV | 8, 1, 2, 1), (1 << 64) - 13, 4, (1 << 64) - 3),  # -13 / 4 = -3, towards zero
+        (Insn(ALU64 | MOD | 8, 1, 2, 1), (1 << 64) - 13, 4, (1 << 64) - 1),
+    ],
+)
+def test_division(insn, dst, src, expected):
+    assert alu.alu(insn, dst, src) == expected
+
+
+def test_what_random_programs_lack(lab):
+    """gotol, may_goto, load_acquire, store_release: the stepper's verdict and the kernel's, where it has them."""
+    load, store = Insn(3 | 0xC0 | 0x18, 3, 10, -8, ebpf.LOAD_ACQ), Insn(3 | 0xC0 | 0x18, 10, 2, -8, ebpf.STORE_REL)
+    programs = [
+        [Insn(JMP32 | JA, imm=1), Insn(ALU64 | MOV, 0, 0, 0, 9), *RETURN_1],
+        [Insn(ALU64 | MOV, 0, 0, 0, 3), Insn(JMP | JCOND, 0, 0, 1), Insn(ALU64 | MOV, 0, 0, 0, 5), Insn(JMP | EXIT)],
+        [Insn(ALU64 | MOV, 2, 0, 0, 77), store, load, Insn(ALU64 | MOV | 8, 0, 3), Insn(JMP | EXIT)],
+    ]
+    compared = 0
+    for insns, found in zip(programs, lab.ask("insns.verdicts", kinds.PROG_TYPES.index("xdp"), [encode(p) for p in programs], [bytes(64)])):
+        trace = Machine(insns, "xdp", bytes(64)).run()
+        assert not trace.stopped
+        if isinstance(found, list):
+            assert found[0][0] == trace.verdict, ebpf.disassemble(insns)
+            compared += 1
+    assert compared
+
+
+def test_a_run_that_does_not_end_is_ended(monkeypatch):
+    monkeypatch.setattr("bpflab.insn.ebpf_run.MAX_RUN", 1000)
+    trace = Machine([Insn(JMP | JA, 0, 0, -1), *RETURN_1], "xdp", bytes(60)).run()
+    assert trace.verdict is None
+    assert "still running after 1,000 instructions" in trace.stopped
+
+
+@pytest.mark.parametrize(
+    "insns, said",
+    [
+        ([Insn(1 | 0x60, 0, 10, 0), *RETURN_1], "are no memory of this program"),
+        ([Insn(JMP | 0x80, imm=23), *RETURN_1], "bpf_redirect acts on the kernel"),
+        ([Insn(JMP | 0x80, 0, 2, 0, 5), *RETURN_1], "kernel function"),
+        ([Insn(LD_IMM64, 1, 1, 0, 3), Insn(0), *RETURN_1], "map 3 is not at hand"),
+        ([Insn(ALU64 | MOV, 0, 0, 0, 1)], "end it with exit"),
+    ],
+)
+def test_what_cannot_be_stepped_says_so(insns, said):
+    trace = Machine(insns, "xdp", bytes(60)).run()
+    assert trace.verdict is None
+    assert said in trace.stopped
+
+
+# -- classic
+
+
+def test_dumps_of_tcpdump(lab):
+    """What it prints with -dd and -ddd is read, and what it prints with -d is written."""
+    for expression in ("ip", "tcp[tcpflags] & tcp-syn != 0 and port 80", "ip6 and udp", "vlan 5 and icmp", "ether[6:4] = 7", "len > 100"):
+        run = lambda flag: lab.sh(["tcpdump", "-y", "EN10MB", flag, expression]).stdout  # noqa: B023, E731
+        insns = classic.parse(run("-dd"))
+        assert insns == classic.parse(run("-ddd"))
+        classic.check(insns)
+        ours = [" ".join(text.split()) for text in classic.disassemble(insns)]
+        theirs = [" ".join(line.split(None, 1)[1].split()) for line in run("-d").splitlines()]
+        words = {"#protocol": "#proto", "#vlan_present": "vlanp", "#vlan_tci": "vlan_tci"}
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine == other or any(mine.endswith(word) for word in words), (mine, other)
+
+
+@pytest.mark.parametrize(
+    "rows, said",
+    [
+        ([], "1 to 4096 instructions, and this one has 0"),
+        ([(6, 0, 0, 0)] * 4097, "has 4097"),
+        ([(0x15, 5, 0, 1), (6, 0, 0, 0)], "jumps if true to 6, out of the filter, whose last instruction is 1"),
+        ([(0x05, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0)], "out of the filter"),
+        ([(0x34, 0, 0, 0), (6, 0, 0, 0)], "divides by the constant 0"),
+        ([(0x64, 0, 0, 32), (6, 0, 0, 0)], "shifts 32 bits by 32"),
+        ([(0x60, 0, 0, 3), (6, 0, 0, 0)], "reads M[3], which not every way there has written"),
+        ([(0x02, 0, 0, 16), (6, 0, 0, 0)], "M[16]"),
+        ([(0x28, 0, 0, 12)], "is no ret"),
+        ([(0xFF, 0, 0, 0), (6, 0, 0, 0)], "code 0xff"),
+        ([(0x20, 0, 0, 0xFFFFF000 + 61), (6, 0, 0, 0)], "keeps nothing"),
+    ],
+)
+def test_filters_that_are_refused(rows, said):
+    with pytest.raises(ValueError, match=said.replace("[", r"\[").replace("]", r"\]")):
+        classic.check(classic.filter_of(rows))
+
+
+def test_a_filter_of_one_instruction():
+    insns = classic.filter_of([(6, 0, 0, 5)])
+    classic.check(insns)
+    assert classic.disassemble(insns) == ["ret #5"]
+    assert len(blocks.of_classic(insns)) == 1
+
+
+@pytest.mark.parametrize("rows, kind", [([(1, 2, 3)], TypeError), ([("a", 0, 0, 0)], TypeError), ([7], TypeError), ([(6, 300, 0, 0)], ValueError), ([(6, 0, 0, 1 << 33)], ValueError)])
+def test_rows_that_are_no_instructions(rows, kind):
+    with pytest.raises(kind, match="instruction 0"):
+        classic.filter_of(rows)
+
+
+def test_a_dump_that_is_cut_short():
+    with pytest.raises(ValueError, match="says 3 instructions and has 1"):
+        classic.parse("3\n40 0 0 12\n")
+
+
+# -- packets
+
+
+def test_fields_have_their_places():
+    packet = bytes.fromhex("ffffffffffff0200000000010800" "450000210001000040110000" "0a0000010a000002" "00350009000d0000")
+    found = {field.title: field for field in fields(packet)}
+    assert (found["Ethernet EtherType"].offset, found["Ethernet EtherType"].said) == (12, "IPv4")
+    assert (found["IPv4 protocol"].offset, found["IPv4 protocol"].said) == (23, "UDP")
+    assert (found["UDP destination port"].offset, found["UDP destination port"].said) == (36, "9")
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=120), st.booleans())
+def test_any_bytes_have_fields_side_by_side(packet, link_header):
+    at = 0
+    for field in fields(packet, link_header):
+        assert field.offset == at
+        at += field.size
+    assert at <= len(packet)
+
+
+# -- blocks
+
+
+def test_blocks_of_a_condition():
+    insns = [Insn(JMP | JEQ, 1, 0, 1, 5), Insn(ALU64 | MOV, 0, 0, 0, 2), *RETURN_1]
+    found = [(block.start, block.end, block.next) for block in blocks.of_ebpf(insns)]
+    assert found == [(0, 1, [(2, "taken"), (1, "else")]), (1, 2, [(2, "next")]), (2, 4, [])]
+
+
+def test_a_jump_out_of_the_program():
+    with pytest.raises(ValueError, match="jumps to 9, where no instruction begins; the program has 3"):
+        blocks.of_ebpf([Insn(JMP | JA, 0, 0, 8), *RETURN_1])
+    with pytest.raises(ValueError, match="jumps to 2"):
+        blocks.of_ebpf([Insn(JMP | JA, 0, 0, 1), Insn(LD_IMM64, 1), Insn(0), *RETURN_1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_blocks_cover_a_program_and_nothing_twice(seed):
+    chance = random.Random(seed)
+    insns = insn_random.Programs(chance, "xdp").make(60)
+    found = blocks.of_ebpf(insns)
+    assert [pc for block in found for pc in range(block.start, block.end)] == list(range(len(insns)))
+    starts = {block.start for block in found}
+    assert all(to in starts for block in found for to, _ in block.next)
+    boxes = [(100 + chance.randrange(200), 20 + chance.randrange(80)) for _ in found]
+    numbers = {block.start: n for n, block in enumerate(found)}
+    check_layout(boxes, [(n, numbers[to]) for n, block in enumerate(found) for to, _ in block.next])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=30))
+def test_any_graph_is_drawn(edges):
+    """Cycles, loops to itself, parts that hang together with nothing."""
+    check_layout([(60 + 9 * n, 20 + 5 * n) for n in range(12)], edges)
+
+
+def check_layout(sizes, edges):
+    layout = arrange(sizes, edges)
+    boxes = [(x, y, x + w, y + h) for (x, y), (w, h) in zip(layout.places, sizes)]
+    for n, (left, top, right, bottom) in enumerate(boxes):
+        assert -0.01 <= left and right <= layout.width + 0.01 and 0 <= top and bottom <= layout.height + 0.01
+        for other in boxes[n + 1 :]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top, "two blocks overlap"
+    assert len(layout.routes) == len(edges)
+    for (source, target), route in zip(edges, layout.routes):
+        numbers = [float(word) for word in route.replace("M", "").replace("C", "").replace("L", "").split()]
+        assert boxes[source][0] <= numbers[0] <= boxes[source][2] and abs(numbers[1] - boxes[source][3]) <= 1
+        assert boxes[target][0] <= numbers[-2] <= boxes[target][2] and abs(numbers[-1] - boxes[target][1]) <= 1
