@@ -195,11 +195,12 @@ def _verifier(whole: Image, log: str | None, error, program, number) -> Stage:
     for text in log.splitlines():
         if re.fullmatch(r";\s+@ \S+:0", text):
             continue  # what the compiler made on its own account
-        match = re.match(r"(\d+): \(", text)
+        match = re.match(r"(\d+): \(|from \d+ to (\d+)(?: \(speculative execution\))?:", text)
         if match:
-            at = int(match[1])
+            at = int(match[1] or match[2])
         comment = text.startswith("; ")
-        line = whole.lines[at] if at is not None and at < len(whole.lines) and not comment else None
+        apart = comment or not text.strip() or re.match(r"processed \d+ insns|verification time|stack depth|func#", text)
+        line = whole.lines[at] if at is not None and at < len(whole.lines) and not apart else None
         rows.append(Row("", text, number(line), "src" if comment else ""))
     refused = program is None and isinstance(error, VerifierError)
     count = re.search(r"^processed (\d+) insns", log, re.M)

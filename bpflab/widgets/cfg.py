@@ -22,8 +22,8 @@ WIDEST = 62  # characters of a line in a block; the rest is in the tooltip
 TALLEST = 24  # lines of a block
 MOST = 400  # blocks; a drawing of more says nothing
 _STYLE = (
-    ".bc-block rect{fill:none;stroke:currentColor;stroke-opacity:.45}text{font:12px ui-monospace,Menlo,Consolas,monospace;fill:currentColor}"
-    ".bc-src{font-style:italic}.bc-insn{opacity:.75}.bc-edge path{fill:none;stroke:currentColor;stroke-width:1.3;stroke-opacity:.6}"
+    ".bc-block rect{fill:#f3f3f3;stroke:#bdbdbd}text{font:12px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:#1f1f1f}"
+    ".bc-src{font-style:italic}.bc-insn,.bc-title{fill:#555}.bc-edge path{fill:none;stroke:#5c5c5c;stroke-width:1.3}"
     ".bc-taken path{stroke:#2e7d32}.bc-else path{stroke:#c62828}"
 )
 
@@ -98,13 +98,14 @@ class ControlFlow(anywidget.AnyWidget):
 
     @property
     def svg(self) -> str:
-        """The drawing as a picture that needs no script, in the colours of the page around it."""
+        """The drawing as a picture that needs no script; it brings its own light ground, for pages of any colour."""
         drawing = self._graph["drawings"][self._graph["mode"]]
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 -8 {drawing["width"] + 16} {drawing["height"] + 16}" '
             f'width="{drawing["width"] + 16}" role="img" aria-label="control-flow graph of {html.escape(self._name)}"><style>{_STYLE}</style>',
-            '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-            '<path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>',
+            f'<rect x="-8" y="-8" width="{drawing["width"] + 16}" height="{drawing["height"] + 16}" fill="#fff"/>',
+            '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">'
+            '<path d="M0 0L8 4L0 8z" fill="#5c5c5c"/></marker></defs>',
         ]
         for (_, _, kind), route in zip(self._edges, drawing["routes"]):
             parts.append(f'<g class="bc-edge bc-{kind}"><path d="{route}" marker-end="url(#tip)"/></g>')

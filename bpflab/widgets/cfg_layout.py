@@ -44,6 +44,7 @@ class _Node:
     y: float = 0.0
     up: list[int] = field(default_factory=list)
     down: list[int] = field(default_factory=list)
+    joins: tuple[int, ...] = ()  # of a lane: the blocks at the ends of its edge
 
 
 def arrange(sizes: Sequence[tuple[float, float]], edges: Sequence[tuple[int, int]]) -> Layout:
@@ -126,7 +127,7 @@ def _chain(nodes: list[_Node], source: int, target: int, back: bool) -> list[int
     levels = range(nodes[low].layer, nodes[high].layer + 1) if back else range(nodes[low].layer + 1, nodes[high].layer)
     chain = []
     for level in levels:
-        nodes.append(_Node(level, LANE, 0))
+        nodes.append(_Node(level, LANE, 0, joins=(source, target)))
         chain.append(len(nodes) - 1)
     linked = chain if back else [low, *chain, high]
     for a, b in zip(linked, linked[1:]):
@@ -187,7 +188,10 @@ def _set_x(nodes: list[_Node], rows: list[list[int]]) -> None:
                     near = n.up + n.down
                 # like follows like: passing edges are kept straight, blocks stand below blocks
                 alike = [j for j in near if (nodes[j].block is None) == (n.block is None)] or near
-                wish.append(sum(nodes[j].x for j in alike) / len(alike) if alike else n.x)
+                x = sum(nodes[j].x for j in alike) / len(alike) if alike else n.x
+                if n.joins:  # and a whole edge stays near the blocks that it joins
+                    x = 0.7 * x + 0.15 * sum(nodes[j].x for j in n.joins)
+                wish.append(x)
                 weight.append(0.5 if n.block is None else 1.0 + len(near))
             _fit([nodes[i] for i in row], wish, weight)
 
@@ -239,9 +243,9 @@ def _route(nodes, edges, back: set[int], chains, bottoms: list[float]) -> list[s
             lane = nodes[chains[n][0]].x
             low = bottoms[nodes[source].layer] + GAP_Y / 3
             path.append(f"C{x:.0f} {low:.0f} {lane:.0f} {low:.0f} {lane:.0f} {bottoms[nodes[source].layer]:.0f}")
-            for lane_node in chains[n][1:]:
+            for below, lane_node in zip(chains[n], chains[n][1:]):
                 x, top = nodes[lane_node].x, bottoms[nodes[lane_node].layer]
-                path.append(f"C{lane:.0f} {top + GAP_Y / 2:.0f} {x:.0f} {top + GAP_Y / 2:.0f} {x:.0f} {top:.0f}")
+                path.append(f"L{lane:.0f} {nodes[below].y:.0f} C{lane:.0f} {top + GAP_Y / 2:.0f} {x:.0f} {top + GAP_Y / 2:.0f} {x:.0f} {top:.0f}")
                 lane = x
             path.append(f"L{lane:.0f} {tip:.0f} C{lane:.0f} {tip - GAP_Y / 2:.0f} {ends[n]:.0f} {tip - GAP_Y / 2:.0f} {ends[n]:.0f} {tip:.0f}")
         else:
