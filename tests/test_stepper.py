@@ -238,3 +238,72 @@ def test_a_closed_object(lab):
         bl.step(program, UDP)
     with pytest.raises(bl.BpfError, match="unloaded"):
         program.cfg()
+
+
+@pytest.mark.parametrize("section", ["cgroup_skb/egress", "lwt_in", "socket", "tc", "xdp"])
+def test_every_type_that_sees_packets(lab, section):
+    """Where the packet begins, and that what lies beyond it is refused, is as in the kernel's test run."""
+    context = "xdp_md" if section == "xdp" else "__sk_buff"
+    body = """
+    unsigned char *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+    return data + 10 > end ? 0 : data[9] == 17;"""
+    if section == "socket":
+        body = "unsigned char b = 0; return bpf_skb_load_bytes(ctx, 9, &b, 1) ? 0 : b == 17;"
+    with lab.load(f'{HEAD}SEC("{section}") int f(struct {context} *ctx) {{ {body} }}') as obj:
+        for data in (UDP, UDP[:14] + bytes(9) + b"\x11" + bytes(9), bytes(9) + b"\x11" + bytes(24), UDP[:23]):
+            stepper = bl.step(obj.programs["f"], data)
+            assert stepper.agrees or stepper.kernel is None and len(data) < 40, stepper
+        assert stepper.verdict in (0, 1)
+
+
+def test_filters_on_a_device(lab):
+    """What the kernel knows beside the packet, on a packet socket: the stepper is told the same."""
+    from bpflab.insn import classic, classic_run
+
+    net = lab.netlab("a", "b")
+    asked = {name: at for at, name in classic.ANCILLARY.items() if name in ("protocol", "pkttype", "ifindex", "mark", "vlan_present")}
+    known = {"protocol": 0x88B5, "pkttype": 0, "ifindex": net["b"].dev.ifindex, "mark": 0, "vlan_present": 0}
+    filters = {
+        name: classic.filter_of([(0x20, 0, 0, classic.AD_OFF + at), (0x54, 0, 0, 63), (0x04, 0, 0, 5), (0x16, 0, 0, 0)])
+        for name, at in asked.items()
+    }
+    # headers by their place: the byte behind the Ethernet header, and the EtherType
+    filters["network"] = classic.filter_of([(0x30, 0, 0, classic.NET_OFF + 1), (0x16, 0, 0, 0)])
+    filters["link"] = classic.filter_of([(0x28, 0, 0, classic.LL_OFF + 12), (0x54, 0, 0, 63), (0x16, 0, 0, 0)])
+    frame = bytes.fromhex((net["b"].mac + net["a"].mac).replace(":", "")) + b"\x88\xb5" + bytes(range(30, 80))
+    rows = {name: [tuple(i) for i in insns] for name, insns in filters.items()}
+    script = f"""
+import ctypes, socket, struct
+receiver = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+receiver.settimeout(10)
+sender = {{}}
+for name, rows in {rows!r}.items():
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *row) for row in rows))
+    one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    one.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HxxxxxxP", len(rows), ctypes.addressof(code)))
+    one.bind(({net["b"].dev.name!r}, 0x88B5))
+    one.settimeout(10)
+    sender[name] = one
+print("ready", flush=True)
+for name, one in sender.items():
+    print(name, len(one.recv(4096)), flush=True)
+"""
+    with net["b"].spawn(["python3", "-c", script]) as receiver:
+        receiver.wait_for("ready")
+        send = f"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(({net['a'].dev.name!r}, 0)); s.send(bytes.fromhex({frame.hex()!r}))"
+        net["a"].sh(["python3", "-c", send])
+        receiver.wait()
+        came = dict(line.split() for line in receiver.stdout.splitlines()[1:])
+    for name, insns in filters.items():
+        verdict = classic_run.run(insns, frame, known).verdict
+        assert int(came[name]) == min(verdict, len(frame)), name
+
+
+def test_a_program_that_bcc_loaded(lab):
+    """Its C text is not at hand, so there is nothing before the verifier to step; what the kernel keeps can be drawn."""
+    with lab.bcc("TRACEPOINT_PROBE(sched, sched_switch) { return args->prev_pid > 5; }") as obj:
+        (program,) = obj.programs.values()
+        program.attach()
+        with pytest.raises(bl.NotSupportedError, match="BCC loaded this program"):
+            bl.step(program, ctx=bytes(64))
+        assert "exit" in repr(program.cfg())

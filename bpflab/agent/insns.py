@@ -66,6 +66,8 @@ def dump(fd):
 def given(handle, name):
     """The instructions of a program as libbpf gave them to the kernel: relocated, with the functions it calls behind it."""
     opened = objects.get(handle)
+    if not isinstance(opened, objects.Opened):  # another owner's pointers are none of libbpf's
+        raise Refused("Library", "libbpf did not load this program")
     if not hasattr(lib, "_has_insns"):
         lib.bpf_program__insns.restype, lib.bpf_program__insns.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
         lib.bpf_program__insn_cnt.restype, lib.bpf_program__insn_cnt.argtypes = ctypes.c_size_t, [ctypes.c_void_p]

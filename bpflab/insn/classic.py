@@ -27,9 +27,7 @@ ANCILLARY = dict(
         "random vlan_tpid".split(),
     )
 )
-_ALU_NAMES = {
-    **{ADD: "add", SUB: "sub", MUL: "mul", DIV: "div", OR: "or", AND: "and", LSH: "lsh", RSH: "rsh", MOD: "mod", XOR: "xor"},
-}
+_ALU_NAMES = {ADD: "add", SUB: "sub", MUL: "mul", DIV: "div", OR: "or", AND: "and", LSH: "lsh", RSH: "rsh", MOD: "mod", XOR: "xor"}
 _JUMP_NAMES = {JEQ: "jeq", JGT: "jgt", JGE: "jge", JSET: "jset"}
 # chk_code_allowed in net/core/filter.c
 _ALLOWED = {
@@ -202,21 +200,20 @@ def _text(i: ClassicInsn) -> str:
         return f"unknown instruction 0x{i.code:x}"
     if i.ancillary:
         return f"ld{size} #{i.ancillary}"
-    match i.cls:
-        case 0 | 1:
-            name = "ldx" if i.cls == LDX else "ld"
-            place = {IMM: f"#0x{i.k:x}", MEM: f"M[{i.k}]", LEN: "#pktlen", ABS: f"[{_signed(i.k)}]"}
-            place |= {IND: f"[x + {_signed(i.k)}]", MSH: f"4*([{_signed(i.k)}]&0xf)"}
-            packet = size if i.mode in (ABS, IND) else "b" if i.mode == MSH else ""
-            return f"{name}{packet} {place[i.mode]}"
-        case 2 | 3:
-            return f"st{'x' if i.cls == STX else ''} M[{i.k}]"
-        case 4:
-            return "neg" if i.op == NEG else f"{_ALU_NAMES[i.op]} {'x' if i.code & 8 else f'#0x{i.k:x}'}"
-        case 5:
-            return "ja" if i.op == JA else f"{_JUMP_NAMES[i.op]} {'x' if i.code & 8 else f'#0x{i.k:x}'}"
-        case 6:
-            return "ret a" if i.code & 0x10 else f"ret #{i.k}"
+    other = "x" if i.code & 8 else f"#0x{i.k:x}"
+    if i.cls in (LD, LDX):
+        place = {IMM: f"#0x{i.k:x}", MEM: f"M[{i.k}]", LEN: "#pktlen", ABS: f"[{_signed(i.k)}]"}
+        place |= {IND: f"[x + {_signed(i.k)}]", MSH: f"4*([{_signed(i.k)}]&0xf)"}
+        packet = size if i.mode in (ABS, IND) else "b" if i.mode == MSH else ""
+        return f"ld{'x' if i.cls == LDX else ''}{packet} {place[i.mode]}"
+    if i.cls in (ST, STX):
+        return f"st{'x' if i.cls == STX else ''} M[{i.k}]"
+    if i.cls == ALU:
+        return "neg" if i.op == NEG else f"{_ALU_NAMES[i.op]} {other}"
+    if i.cls == JMP:
+        return "ja" if i.op == JA else f"{_JUMP_NAMES[i.op]} {other}"
+    if i.cls == RET:
+        return "ret a" if i.code & 0x10 else f"ret #{i.k}"
     return "txa" if i.code & TXA else "tax"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 
-from .classic import IMM, IND, JMP, LD, LDX, LEN, LL_OFF, MEM, MISC, NET_OFF, RET, ST, STX, TXA, ClassicInsn
+from .classic import ALU, IMM, IND, JMP, LD, LDX, LEN, LL_OFF, MEM, MISC, NET_OFF, RET, ST, STX, TXA, ClassicInsn
 from .ebpf import ADD, AND, DIV, JA, JEQ, JGE, JGT, JSET, LSH, MOD, MUL, NEG, OR, RSH, SUB, XOR
 from .trace import Trace
 
@@ -68,20 +68,19 @@ class _Machine:
         return note, None
 
     def _do(self, i: ClassicInsn, pc: int):
-        match i.cls:
-            case 0 | 1:
-                return self._load(i, pc)
-            case 2 | 3:
-                self.memory[i.k] = self.a if i.cls == ST else self.x
-                return f"M[{i.k}] = {'A' if i.cls == ST else 'X'} = {_n(self.memory[i.k])}", pc + 1
-            case 4:
-                return self._alu(i, pc)
-            case 5:
-                return self._jump(i, pc)
-            case 6:
-                verdict = self.a if i.code & 0x10 else i.k
-                what = "drop the packet" if not verdict else f"let {verdict} bytes through"
-                return self._end(verdict, f"returns {'A = ' if i.code & 0x10 else ''}{verdict}: {what}")
+        if i.cls in (LD, LDX):
+            return self._load(i, pc)
+        if i.cls in (ST, STX):
+            self.memory[i.k] = self.a if i.cls == ST else self.x
+            return f"M[{i.k}] = {'A' if i.cls == ST else 'X'} = {_n(self.memory[i.k])}", pc + 1
+        if i.cls == ALU:
+            return self._alu(i, pc)
+        if i.cls == JMP:
+            return self._jump(i, pc)
+        if i.cls == RET:
+            verdict = self.a if i.code & 0x10 else i.k
+            what = "drop the packet" if not verdict else f"let {verdict} bytes through"
+            return self._end(verdict, f"returns {'A = ' if i.code & 0x10 else ''}{verdict}: {what}")
         if i.code & TXA:
             self.a = self.x
             return f"A = X = {_n(self.a)}", pc + 1

@@ -139,24 +139,22 @@ def disassemble(insns: Sequence[Insn], names: dict[int, str] | None = None) -> l
 def _imm64_text(insns: Sequence[Insn], pc: int) -> str:
     kind, low = insns[pc].src, insns[pc].imm
     second = insns[pc + 1].imm if pc + 1 < len(insns) else 0
-    match kind:
-        case 1:
-            return f"map[fd:{low}]"
-        case 2:
-            return f"map[fd:{low}][0]+{second}"
-        case 4:
-            return f"subprog[{low:+d}]"
+    if kind == PSEUDO_MAP_FD:
+        return f"map[fd:{low}]"
+    if kind == PSEUDO_MAP_VALUE:
+        return f"map[fd:{low}][0]+{second}"
+    if kind == PSEUDO_FUNC:
+        return f"subprog[{low:+d}]"
     return f"0x{imm64(insns, pc):x}"
 
 
 def _text(i: Insn) -> str:
-    match i.cls:
-        case 4 | 7:
-            return _alu(i)
-        case 5 | 6:
-            return _jump(i)
-        case 3:
-            return _stx(i)
+    if i.cls in (ALU, ALU64):
+        return _alu(i)
+    if i.cls in (JMP, JMP32):
+        return _jump(i)
+    if i.cls == STX:
+        return _stx(i)
     size = f"u{8 * i.size}"
     mode = i.code & 0xE0
     if i.cls == ST and mode == MEM:
@@ -231,13 +229,9 @@ def _stx(i: Insn) -> str:
         return f"lock *{place} {_ATOMICS[i.imm][0]} r{i.src}"
     if i.imm & ~FETCH in _ATOMICS:
         return f"r{i.src} = atomic{wide}_fetch_{_ATOMICS[i.imm & ~FETCH][1]}({place}, r{i.src})"
-    match i.imm:
-        case 0xE1:
-            return f"r{i.src} = atomic{wide}_xchg({place}, r{i.src})"
-        case 0xF1:
-            return f"r0 = atomic{wide}_cmpxchg({place}, r0, r{i.src})"
-        case 0x100:
-            return f"r{i.dst} = load_acquire((u{8 * i.size} *)(r{i.src} {i.off:+d}))"
-        case 0x110:
-            return f"store_release({place}, r{i.src})"
-    return _unknown(i)
+    return {
+        XCHG: f"r{i.src} = atomic{wide}_xchg({place}, r{i.src})",
+        CMPXCHG: f"r0 = atomic{wide}_cmpxchg({place}, r0, r{i.src})",
+        LOAD_ACQ: f"r{i.dst} = load_acquire((u{8 * i.size} *)(r{i.src} {i.off:+d}))",
+        STORE_REL: f"store_release({place}, r{i.src})",
+    }.get(i.imm) or _unknown(i)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from . import alu, ebpf
 from .context import lay_out
-from .ebpf import ATOMIC, CALL, JA, JCOND, JMP, LD, MEM, MEMSX, ST, STX, Insn
+from .ebpf import ALU, ALU64, ATOMIC, CALL, JA, JCOND, JMP, JMP32, LD, LDX, MEM, MEMSX, ST, STX, Insn
 from .helper_names import HELPERS as NAMES
 from .helpers import HELPERS, CannotStep, MapCopy
 from .memory import OTHER, STACK, STACK_SIZE, Fault, Memory, Region, place
@@ -118,17 +118,16 @@ class Machine:
     def _do(self, i: Insn, pc: int) -> tuple[str, int | None]:
         if i.dst > 10 or i.src > 10 and i.cls != LD:
             raise CannotStep("there are the registers r0 to r10")
-        match i.cls:
-            case 4 | 7:
-                other = self.regs[i.src] if i.code & 8 and i.op != ebpf.END else i.imm & U64
-                self._set(i.dst, alu.alu(i, self.regs[i.dst], other))
-                return "", pc + 1
-            case 5 | 6:
-                return self._jump(i, pc)
-            case 1:
-                return self._load(i), pc + 1
-            case 2 | 3:
-                return self._store(i), pc + 1
+        if i.cls in (ALU, ALU64):
+            other = self.regs[i.src] if i.code & 8 and i.op != ebpf.END else i.imm & U64
+            self._set(i.dst, alu.alu(i, self.regs[i.dst], other))
+            return "", pc + 1
+        if i.cls in (JMP, JMP32):
+            return self._jump(i, pc)
+        if i.cls == LDX:
+            return self._load(i), pc + 1
+        if i.cls in (ST, STX):
+            return self._store(i), pc + 1
         return self._ld(i, pc)
 
     def _load(self, i: Insn) -> str:

@@ -200,7 +200,7 @@ def given(program: Program, code: Code | None) -> Image:
         The program was not loaded by libbpf from an object file.
     """
     lab, owner = program._lab, program._object
-    if program._handle is None or not hasattr(owner, "maps"):
+    if code is None:
         raise NotSupportedError("the instructions before the verifier", lab.where, "BCC loaded this program", remedy="load C text with lab.load")
     data = lab.call(f"instructions of program '{program.name}' are not there", "insns.given", program._handle, program.name)
     image = Image(ebpf.decode(data))
@@ -210,10 +210,7 @@ def given(program: Program, code: Code | None) -> Image:
             offset = f" + {image.insns[pc + 1].imm}" if insn.src == 2 else ""
             image.names[pc] = f"map {maps[insn.imm]}{offset}"
     image.lines = [None] * len(image.insns)
-    if code is not None and program.name in code.functions:
-        _follow(image, code, program.name)
-    else:
-        image.functions = [(0, program.name)]
+    _follow(image, code, program.name)
     return image
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 # Of a longer run the verdict is still worked out; the steps beyond are not kept.
 MAX_STEPS = 5_000
 # A program that the verifier accepted ends before (BPF_COMPLEXITY_LIMIT_INSNS in include/linux/bpf.h), loops aside.
-MAX_RUN = 2_000_000
+MAX_RUN = 1_000_000
 
 
 class Step(NamedTuple):
