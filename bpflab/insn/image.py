@@ -57,12 +57,23 @@ def _line(btf: Btf, file: int, text: int, place: int) -> Line:
     return Line(btf.string(file).removeprefix("./"), place >> 10, place & 0x3FF, btf.string(text).strip())
 
 
-def _spread(found: list[tuple[int, Line]], count: int) -> list[Line | None]:
-    """One line for each instruction; what the compiler made on its own account (line 0) goes with what stands before."""
-    lines: list[Line | None] = [None] * count
-    found = [(at, line) for at, line in sorted(found, key=lambda one: one[0]) if line.line]
-    for (at, line), (end, _) in zip(found, [*found[1:], (count, None)]):
-        lines[at:end] = [line] * (end - at)
+def _spread(found: list[tuple[int, Line]], insns: list[Insn]) -> list[Line | None]:
+    """One line for each instruction.
+
+    A record holds until the next one. But clang writes none for what it made on its own account, or one with line 0: that goes with
+    what stands before it where it follows from there, and else with no line.
+    """
+    targets = {pc + 1 + i.distance for pc, i in enumerate(insns) if i.is_jump}
+    known, lines = dict(found), []
+    line, own, apart = None, True, False
+    for pc, insn in enumerate(insns):
+        if pc in known:
+            own = bool(known[pc].line)
+            line = known[pc] if own else line
+        if not own and pc in targets or apart and pc not in known:
+            line = None
+        lines.append(line)
+        apart = insn.is_exit or insn.is_jump and not insn.is_conditional
     return lines
 
 
@@ -125,7 +136,7 @@ class Code:
     def image(self, function: str) -> Image:
         """One function as clang wrote it: maps by name, nothing relocated."""
         section, start, count = self._place(function)
-        lines = _spread(self._lines.get(section, []), len(self.sections[section]))[start : start + count]
+        lines = _spread(self._lines.get(section, []), self.sections[section])[start : start + count]
         insns = self.sections[section][start : start + count]
         names = {}
         for at, symbol in self._relocations.get(section, {}).items():
@@ -255,7 +266,7 @@ def xlated_of(program: Program, dump: dict) -> Image:
         btf = Btf(dump["btf"])
         image.functions = [(at, btf.type(kind).name) for at, kind in _records("=II", dump, "func_info")] or image.functions
         lines = [(at, _line(btf, *place)) for at, *place in _records("=IIII", dump, "line_info")]
-        image.lines = _spread(lines, len(insns))
+        image.lines = _spread(lines, insns)
     starts = dict(image.functions)
     maps = {m.id: m.name for m in getattr(program._object, "_all_maps", ())}
     helpers = _Helpers(program._lab)

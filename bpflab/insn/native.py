@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .. import stacks
 from ..btf import Btf
 from ..errors import NotSupportedError
-from .image import Line, _line, _records
+from .image import Image, Line, _records
 
 if TYPE_CHECKING:
     from ..lab import Lab
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 ENOUGH = 5000  # instructions
 
 
-def rows(lab: Lab, dump: dict) -> tuple[list[tuple[str, str, Line | None]], str]:
+def rows(lab: Lab, dump: dict, xlated: Image) -> tuple[list[tuple[str, str, Line | None]], str]:
     """Native instructions of a program, from what the agent's insns.dump gave.
+
+    Parameters
+    ----------
+    xlated : Image
+        Of the same program: its lines are those of the machine code.
 
     Returns
     -------
@@ -35,7 +40,7 @@ def rows(lab: Lab, dump: dict) -> tuple[list[tuple[str, str, Line | None]], str]
     if disassembler is None:
         return [], f"capstone does not write out the machine code of {lab.arch}"
     btf = Btf(dump["btf"]) if dump["btf"] else None
-    lines = _lines(btf, dump)
+    lines = _lines(dump, xlated)
     names = [btf.type(kind).name for _, kind in _records("=II", dump, "func_info")] if btf else []
     lengths = [n for (n,) in _records("=I", dump, "func_lens")] or [len(dump["jited"])]
     starts = [n for (n,) in _records("=Q", dump, "ksyms")]
@@ -75,13 +80,11 @@ def _where(address: int, start: int, length: int, symbols) -> str:
     return name if name and not offset and not name.startswith("bpf_prog_") else ""
 
 
-def _lines(btf: Btf | None, dump: dict) -> dict[int, Line]:
+def _lines(dump: dict, xlated: Image) -> dict[int, Line | None]:
     """Address -> source line: jited_line_info and line_info of ``struct bpf_prog_info`` go side by side."""
-    if btf is None or not dump["jited_line_info"]:
-        return {}
-    places = [_line(btf, *place) for _, *place in _records("=IIII", dump, "line_info")]
+    places = [at for at, *_ in _records("=IIII", dump, "line_info")]
     addresses = [address for (address,) in struct.iter_unpack("=Q", dump["jited_line_info"])]
-    return {address: line for address, line in zip(addresses, places) if line.line}
+    return {address: xlated.lines[at] for address, at in zip(addresses, places)}
 
 
 def _capstone(arch: str):

@@ -168,7 +168,7 @@ def _stages(lab, program, whole: Image, log, error, number) -> list[Stage]:
     dump = lab.call("its instructions cannot be read", "insns.dump", program.fd)
     xlated = image.xlated_of(program, dump)
     made.append(Stage("xlated", list(_image_rows(xlated, number)), f"{len(xlated.insns)} instructions, as the verifier left them"))
-    machine, why = native.rows(lab, dump)
+    machine, why = native.rows(lab, dump, xlated)
     made.append(Stage("JIT", [Row(at, text, number(line), "" if at else "title") for at, text, line in machine], why or f"{len(dump['jited']):,} bytes of {lab.arch} code"))
     made.append(_hook(program, whole, number))
     made.append(_maps(program, whole, number))
