@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpflab import kinds
-from bpflab.insn import alu, blocks, classic, decode, ebpf, encode
+from bpflab.insn import alu, blocks, classic, classic_run, decode, ebpf, encode
 from bpflab.insn.ebpf import ALU, ALU64, DIV, EXIT, JA, JCOND, JEQ, JMP, JMP32, LD_IMM64, MOD, MOV, Insn
 from bpflab.insn.ebpf_run import Machine
 from bpflab.insn.packet import fields
@@ -21,6 +21,26 @@ RETURN_1 = [Insn(ALU64 | MOV, 0, 0, 0, 1), Insn(JMP | EXIT)]
 def test_bytes_and_back(insns):
     assert decode(encode(insns)) == insns
     assert len(ebpf.disassemble(insns)) == len(insns)  # any bytes have a text
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(min_size=8, max_size=240).map(lambda data: data[: len(data) // 8 * 8]), st.sampled_from(["xdp", "socket_filter", "syscall"]))
+def test_any_bytes_are_stepped_or_refused_in_words(data, kind):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bpflab.insn.ebpf_run.MAX_RUN", 500)
+        trace = Machine(decode(data), kind, bytes(64), bytes(16)).run()
+    assert trace.stopped or trace.verdict is not None
+
+
+@settings(max_examples=300)
+@given(st.lists(st.builds(classic.ClassicInsn, st.integers(0, 255), st.integers(0, 9), st.integers(0, 9), st.integers(0, 70)), max_size=12), st.binary(max_size=60))
+def test_any_filter_that_passes_the_check_ends(insns, packet):
+    try:
+        classic.check(insns)
+    except ValueError as error:
+        assert "instruction" in str(error)
+    else:
+        assert 0 <= classic_run.run(insns, packet).verdict < 1 << 32
 
 
 def test_half_an_instruction_is_refused():

@@ -29,11 +29,14 @@ _ALU_SIGNS = {
     **{ADD: "+=", SUB: "-=", MUL: "*=", DIV: "/=", OR: "|=", AND: "&=", LSH: "<<=", RSH: ">>=", MOD: "%="},
     **{XOR: "^=", MOV: "=", ARSH: "s>>="},
 }
+_ALU_OFFSETS = {(MOV, 8): (0, 8, 16, 32)}  # with sign extension; others are the kernel's own
 _JUMP_SIGNS = {
     **{JEQ: "==", JGT: ">", JGE: ">=", JSET: "&", JNE: "!=", JSGT: "s>", JSGE: "s>=", JLT: "<", JLE: "<="},
     **{JSLT: "s<", JSLE: "s<="},
 }
 _ATOMICS = {ADD: ("+=", "add"), OR: ("|=", "or"), AND: ("&=", "and"), XOR: ("^=", "xor")}
+
+_UNKNOWN = "unknown instruction"
 
 
 class Insn(NamedTuple):
@@ -87,6 +90,11 @@ class Insn(NamedTuple):
     def text(self) -> str:
         """As a verifier log has it, without the two values of a 64-bit immediate; see `disassemble`."""
         return _text(self)
+
+
+def is_known(insn: Insn) -> bool:
+    """Whether there is such an instruction; of a 64-bit load, whether it is the first half."""
+    return not _text(insn).startswith(_UNKNOWN)
 
 
 def decode(data: bytes) -> list[Insn]:
@@ -173,18 +181,20 @@ def _text(i: Insn) -> str:
 
 
 def _unknown(i: Insn) -> str:
-    return f"unknown instruction {i.code:02x}"
+    return f"{_UNKNOWN} {i.code:02x}"
 
 
 def _alu(i: Insn) -> str:
     w = "w" if i.cls == ALU else "r"
+    if i.op == END and i.imm not in (16, 32, 64):
+        return _unknown(i)
     if i.op == END:
         if i.cls == ALU64:
             return f"r{i.dst} = bswap{i.imm} r{i.dst}"
         return f"r{i.dst} = {'be' if i.code & 8 else 'le'}{i.imm} r{i.dst}"
     if i.op == NEG:
         return f"{w}{i.dst} = -{w}{i.dst}"
-    if i.op not in _ALU_SIGNS:
+    if i.op not in _ALU_SIGNS or i.off not in _ALU_OFFSETS.get((i.op, i.code & 8), (0, 1) if i.op in (DIV, MOD) else (0,)):
         return _unknown(i)
     sign = _ALU_SIGNS[i.op]
     if i.off and i.op in (DIV, MOD):

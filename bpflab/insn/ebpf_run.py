@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from . import alu, ebpf
 from .context import lay_out
-from .ebpf import ALU, ALU64, ATOMIC, CALL, JA, JCOND, JMP, JMP32, LD, LDX, MEM, MEMSX, ST, STX, Insn
+from .ebpf import ALU, ALU64, ATOMIC, CALL, JA, JCOND, JMP, JMP32, LDX, MEM, MEMSX, ST, STX, Insn
 from .helper_names import HELPERS as NAMES
 from .helpers import HELPERS, CannotStep, MapCopy
 from .memory import OTHER, STACK, STACK_SIZE, Fault, Memory, Region, place
@@ -42,6 +42,7 @@ class Machine:
         self, insns: Sequence[Insn], kind: str, packet: bytes | None = None, ctx: bytes | None = None, maps: Mapping[int, MapCopy] | None = None
     ):
         self.insns, self.kind, self.maps = insns, kind, maps or {}
+        self._unknown = {pc for pc, i in enumerate(insns) if not ebpf.is_known(i)}
         self.memory, self.trace = Memory(), Trace()
         self.context, self.packet = lay_out(self.memory, kind, packet, ctx)
         self.regs = [0] * 11
@@ -116,7 +117,9 @@ class Machine:
         self._changed.add(register)
 
     def _do(self, i: Insn, pc: int) -> tuple[str, int | None]:
-        if i.dst > 10 or i.src > 10 and i.cls != LD:
+        if pc in self._unknown:
+            raise CannotStep("eBPF has no such instruction")
+        if i.dst > 10 or i.src > 10:
             raise CannotStep("there are the registers r0 to r10")
         if i.cls in (ALU, ALU64):
             other = self.regs[i.src] if i.code & 8 and i.op != ebpf.END else i.imm & U64

@@ -118,9 +118,16 @@ def _trace_printk(m: Machine, fmt, size, *values):
     return len(text), f"prints {text!r} with {', '.join(str(signed(v)) for v in values)}"
 
 
+def _packet(m: Machine) -> Region:
+    if m.packet is None:
+        raise CannotStep("the program sees no packet")
+    return m.packet
+
+
 def _skb_load_bytes(m: Machine, _, offset, to, size, *__):
-    packet = m.packet
+    packet = _packet(m)
     offset &= 0xFFFFFFFF
+    m.memory.find(to, size)
     if offset + size > len(packet.data):
         m.store(to, bytes(size))
         return _result(-errno.EFAULT)
@@ -130,7 +137,7 @@ def _skb_load_bytes(m: Machine, _, offset, to, size, *__):
 
 
 def _skb_store_bytes(m: Machine, _, offset, source, size, flags):
-    packet = m.packet
+    packet = _packet(m)
     offset &= 0xFFFFFFFF
     if offset + size > len(packet.data):
         return _result(-errno.EFAULT)
@@ -139,6 +146,7 @@ def _skb_store_bytes(m: Machine, _, offset, source, size, flags):
 
 
 def _comm(m: Machine, to, size, *_):
+    m.memory.find(to, size)
     m.store(to, b"stepper".ljust(size, b"\0")[:size])
     return 0, "the stepper has no task; it says 'stepper'"
 
