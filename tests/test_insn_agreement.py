@@ -40,7 +40,10 @@ def test_classic_filters(lab, seed):
 def test_classic_filters_that_the_kernel_refuses(lab):
     chance = random.Random(11)
     refused = 0
-    rows, ours = [], []
+    # M[0] is read behind a jump that did not write it, and is reached from one that did
+    crossing = [(0x80, 0, 0, 0), (0x15, 0, 2, 5), (0x02, 0, 0, 0), (0x05, 0, 0, 1), (0x05, 0, 0, 1), (0x60, 0, 0, 0), (0x16, 0, 0, 0)]
+    classic.check(classic.filter_of(crossing))
+    rows, ours = [packed(crossing)], [True]
     for _ in range(3000):
         insns = insn_random.random_filter(chance, 6)
         at = chance.randrange(len(insns))

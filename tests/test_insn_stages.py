@@ -154,6 +154,15 @@ def test_loaded_objects_and_programs(obj):
     assert list(bl.pipeline(obj.programs["second"]).ways.programs) == ["second"]
 
 
+def test_the_hook_says_what_it_is_attached_to(lab, obj):
+    net = lab.netlab("a", "b")
+    hook = lambda: next(stage for stage in bl.pipeline(obj.programs["second"]).ways.programs["second"] if stage.title == "hook").note  # noqa: E731
+    assert hook().endswith("not attached")
+    with obj.programs["second"].attach_xdp(net["a"].dev) as link:
+        assert link.target in hook()
+    assert hook().endswith("not attached")
+
+
 def test_an_object_file_alone(lab, tmp_path):
     path = tmp_path / "two.bpf.o"
     path.write_bytes(lab.compile(SOURCE, name="two.bpf.c"))

@@ -299,6 +299,7 @@ for name, one in sender.items():
         assert int(came[name]) == min(verdict, len(frame)), name
 
 
+@pytest.mark.filterwarnings("ignore::bpflab.bcc.BccWarning")
 def test_a_program_that_bcc_loaded(lab):
     """Its C text is not at hand, so there is nothing before the verifier to step; what the kernel keeps can be drawn."""
     with lab.bcc("TRACEPOINT_PROBE(sched, sched_switch) { return args->prev_pid > 5; }") as obj:

@@ -216,7 +216,8 @@ def _hook(program: Program, whole: Image, number) -> Stage:
     first = next((number(line) for line in whole.lines if number(line)), [])
     returning = [n for pc, i in enumerate(whole.insns) if i.is_exit for n in number(whole.lines[pc])]
     rows = [Row("type", program.type, first), Row("section", f'SEC("{program.section}")', first), Row("runs when", when, first), Row("returns", returned, returning)]
-    return Stage("hook", rows, f"id {program.id}, not attached")
+    links = [link for link in program._links if not link.detached]
+    return Stage("hook", rows, f"id {program.id}, " + (f"attached to {', '.join(link.target for link in links)}" if links else "not attached"))
 
 
 def _maps(program: Program, whole: Image, number) -> Stage:
