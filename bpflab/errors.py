@@ -66,12 +66,17 @@ class VerifierError(BpfError):
         Name of the program.
     log : str
         The verifier's log, whole.
+    source : str or None
+        The C text.
+    lines : bpflab.verifier.lines.Lines or None
+        Which line of it each instruction came from.
     """
 
-    def __init__(self, program: str, log: str, errno: int = 0, source: str | None = None):
+    def __init__(self, program: str, log: str, errno: int = 0, source: str | None = None, lines=None):
         self.program = program
         self.log = log
         self.source = source
+        self.lines = lines
         super().__init__(f"program '{program}' was rejected by the verifier", errno)
 
     def explain(self):
@@ -80,14 +85,20 @@ class VerifierError(BpfError):
         Returns
         -------
         bpflab.verifier.Explanation
-            summary, source line, reason and what to try.
+            Summary, the rejected line and the one with the cause, reason, what to try, and the verifier's path.
         """
         from . import verifier
 
-        return verifier.explain(self.log, program=self.program, source=self.source)
+        return verifier.explain(self.log, program=self.program, source=self.source, lines=self.lines)
 
     def __str__(self) -> str:
         return str(self.explain())
+
+    def brief(self) -> str:
+        """One line: the program, the line and what is wrong."""
+        found = self.explain()
+        place = f" at {found.file}:{found.line}" if found.line else ""
+        return f"the verifier rejected program '{self.program}'{place}: {found.summary}"
 
 
 class NotSupportedError(BpfError):

@@ -227,7 +227,7 @@ def load(lab: Lab, source, name: str | None, variables: dict[str, Any], programs
         raise ObjectError(f"'{name}' is no object that libbpf can open: {said or error}; compile it with clang -target bpf -g") from None
     handle = opened["handle"]
     try:
-        made = _load_opened(lab, name, text, opened, variables, programs, max_entries, replaces)
+        made = _load_opened(lab, name, text, data, opened, variables, programs, max_entries, replaces)
     except BaseException:
         if lab.alive:
             lab.ask("objects.close", handle)
@@ -236,7 +236,7 @@ def load(lab: Lab, source, name: str | None, variables: dict[str, Any], programs
     return made
 
 
-def _load_opened(lab, name, text, opened, variables, wanted, max_entries, replaces) -> Object:
+def _load_opened(lab, name, text, elf, opened, variables, wanted, max_entries, replaces) -> Object:
     handle = opened["handle"]
     where = f"object '{name}'"
     btf = Btf(opened["btf"]) if opened["btf"] else None
@@ -277,7 +277,7 @@ def _load_opened(lab, name, text, opened, variables, wanted, max_entries, replac
     try:
         loaded = lab.ask("objects.load", handle, settings)
     except AgentError as error:
-        raise _refused(lab, error.payload, name, text, opened["programs"]) from None
+        raise _refused(lab, error.payload, name, text, elf, opened["programs"]) from None
     maps, data = {}, {}
     for m in opened["maps"]:
         about = loaded["maps"].get(m["name"])
@@ -325,11 +325,13 @@ def _variables(btf: Btf | None, section: str) -> dict[str, tuple[Any, int]]:
         return {}  # string constants, for instance, have a section but no variables
 
 
-def _refused(lab: Lab, payload: dict, name: str, text: str | None, programs: list[dict]) -> Exception:
+def _refused(lab: Lab, payload: dict, name: str, text: str | None, elf: bytes, programs: list[dict]) -> Exception:
     number, failed, log = payload["errno"], payload.get("program", ""), payload.get("log", "")
     said = [line for line in payload.get("said", []) if "BEGIN PROG LOAD LOG" not in line]
     if failed and log.strip():
-        return VerifierError(failed, log, number, text)
+        from .verifier import lines  # and with it a hundred expressions, which few need
+
+        return VerifierError(failed, log, number, text, lines.of_program(elf, failed))
     about = next((p for p in programs if p["name"] == failed), None)
     if about:
         kind = kinds.name_of(kinds.PROG_TYPES, about["type"])

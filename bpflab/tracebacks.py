@@ -2,12 +2,14 @@
 
 A number that does not fit a u16 is a mistake of the cell that gave it: the frames of this package below that cell say
 nothing to its reader, and they would put this computer's paths into the notebook. `LabError` shows only its message
-anyway; this is for Python's own exceptions.
+anyway; this is for Python's own exceptions. What the verifier rejected is shown as HTML in a notebook.
 """
 
 from __future__ import annotations
 
 from types import TracebackType
+
+from .errors import VerifierError
 
 MISUSE = (TypeError, ValueError, OverflowError, KeyError)  # what the package raises besides its own errors
 PACKAGE = __name__.partition(".")[0]
@@ -44,12 +46,20 @@ def ending_in_cell(trace: TracebackType | None, namespace: dict) -> TracebackTyp
 
 
 def register(shell) -> None:
-    """Have an IPython shell show misuse of the package this way."""
+    """Have an IPython shell show misuse of the package, and rejected programs, this way."""
+    from IPython.display import display
 
     def show(shell, kind, error, trace, tb_offset=None):
+        if isinstance(error, VerifierError):
+            if hasattr(shell, "kernel"):  # a notebook's, not a terminal's
+                display(error.explain())
+                shell._showtraceback(kind, error, [f"{kind.__name__}: {error.brief()}"])
+            else:
+                shell.showtraceback((kind, error, trace))
+            return
         short = ending_in_cell(trace, shell.user_ns)
         if short is not trace:
             error.__suppress_context__ = True  # what the package was handling itself
         shell.showtraceback((kind, error, short))
 
-    shell.set_custom_exc(MISUSE, show)
+    shell.set_custom_exc((*MISUSE, VerifierError), show)

@@ -357,7 +357,7 @@ TRACEPOINT_PROBE(sched, sched_process_exec) {
         assert (found.file, found.line, found.text) == ("cell", 13, "return *p;")
     else:  # BCC gives the kernel the numbers only, and kernels before 6.7 print the text only
         assert (found.line, found.text) == (None, "")
-    assert "map_value_or_null" in found.summary
+    assert "map_value_or_null" in found.verdict
     assert "processed" in caught.value.log
 
 

@@ -1,6 +1,7 @@
 """Object files: open (nothing reaches the kernel yet), load, close."""
 
 import ctypes
+import errno
 import itertools
 import mmap
 import re
@@ -13,16 +14,20 @@ from .serve import Refused
 _numbers = itertools.count(1)
 _objects = {}
 _LOG_SIZE = 16 << 20  # the kernel's own limit is 16 MB less one page, UINT_MAX >> 8 in older ones
+_LOG_STATS = 4  # BPF_LOG_STATS, include/linux/bpf_verifier.h: messages, but not the instructions
+_STATISTICS = re.compile(r"^processed \d+ insns", re.M)
 
 
 class Opened:
     """An object that libbpf holds, with its programs and maps by name."""
 
-    def __init__(self, data, name):
+    def __init__(self, data, name, log_level=0):
+        self.data, self.name = data, name
         self.log = mmap.mmap(-1, _LOG_SIZE)
         self._pin = (ctypes.c_char * _LOG_SIZE).from_buffer(self.log)
         options = OpenOpts(ctypes.sizeof(OpenOpts), name.encode())
         options.kernel_log_buf, options.kernel_log_size = ctypes.addressof(self._pin), _LOG_SIZE - mmap.PAGESIZE
+        options.kernel_log_level = log_level
         self.pointer = None
         with listening() as said:
             self.pointer = must(lib.bpf_object__open_mem(data, len(data), options), "the object does not open", said)
@@ -122,23 +127,11 @@ def load(handle, settings):
     """
     opened = get(handle)
     with listening() as said:
-        for name, data in settings.get("initial", {}).items():
-            must(lib.bpf_map__set_initial_value(opened.maps[name], data, len(data)), f"global data of {name}", said)
-        for name, size in settings.get("value_size", {}).items():
-            must(lib.bpf_map__set_value_size(opened.maps[name], size), f"value size of map {name}", said)
-        for name, count in settings.get("max_entries", {}).items():
-            must(lib.bpf_map__set_max_entries(opened.maps[name], count), f"max_entries of map {name}", said)
-        for name, (fd, function) in settings.get("replaces", {}).items():
-            result = lib.bpf_program__set_attach_target(opened.programs[name], fd, function.encode())
-            must(result, f"function {function} that program {name} replaces", said)
-        wanted = settings.get("programs")
-        for name, pointer in opened.programs.items():
-            if wanted is not None and name not in wanted:
-                lib.bpf_program__set_autoload(pointer, False)
+        _prepare(opened, settings, said)
         said.clear()
         result = lib.bpf_object__load(opened.pointer)
         if result < 0:
-            _refuse(opened, -result, list(said))
+            _refuse(opened, settings, -result, list(said))
     reply = {"maps": {}, "programs": {}}
     for name, pointer in opened.maps.items():
         fd = lib.bpf_map__fd(pointer)
@@ -151,7 +144,23 @@ def load(handle, settings):
     return reply
 
 
-def _refuse(opened, number, said):
+def _prepare(opened, settings, said):
+    for name, data in settings.get("initial", {}).items():
+        must(lib.bpf_map__set_initial_value(opened.maps[name], data, len(data)), f"global data of {name}", said)
+    for name, size in settings.get("value_size", {}).items():
+        must(lib.bpf_map__set_value_size(opened.maps[name], size), f"value size of map {name}", said)
+    for name, count in settings.get("max_entries", {}).items():
+        must(lib.bpf_map__set_max_entries(opened.maps[name], count), f"max_entries of map {name}", said)
+    for name, (fd, function) in settings.get("replaces", {}).items():
+        result = lib.bpf_program__set_attach_target(opened.programs[name], fd, function.encode())
+        must(result, f"function {function} that program {name} replaces", said)
+    wanted = settings.get("programs")
+    for name, pointer in opened.programs.items():
+        if wanted is not None and name not in wanted:
+            lib.bpf_program__set_autoload(pointer, False)
+
+
+def _refuse(opened, settings, number, said):
     failed = None
     for line in said:
         match = re.search(r"prog '([^']+)': (?:BPF program load failed|failed to load)", line)
@@ -159,8 +168,21 @@ def _refuse(opened, number, said):
             failed = match[1]
             break
     log = opened.verifier_log() if failed else ""
+    if failed and number == errno.ENOSPC and not _STATISTICS.search(log, max(len(log) - 300, 0)):
+        log += "\n" + _verdict(opened, settings)
     lines = [line.removeprefix("libbpf: ") for line in said]
     raise Refused("Load", "the object does not load", number, program=failed or "", log=log, said=lines)
+
+
+def _verdict(opened, settings):
+    """The end of a log that was too long: kernels before 6.4 keep its beginning, and the reason stands at the end."""
+    short = Opened(opened.data, opened.name, _LOG_STATS)
+    try:
+        with listening() as said:
+            _prepare(short, settings, said)
+            return short.verifier_log() if lib.bpf_object__load(short.pointer) < 0 else ""
+    finally:
+        short.close()
 
 
 def close(handle):

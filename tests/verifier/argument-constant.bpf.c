@@ -1,4 +1,5 @@
 /*
+ * program: any_size
  * kind: argument-constant
  * fails: void *room = bpf_ringbuf_reserve(&events, size, 0);
  * cause: __u64 size = bpf_get_prandom_u32() & 63;

@@ -1,4 +1,5 @@
 /*
+ * program: whole
  * kind: size-unbounded
  * fails: bpf_skb_load_bytes(skb, 0, buffer, skb->len);
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: swapped
  * kind: argument-type
  * fails: return bpf_skb_load_bytes(buffer, 0, skb, 4);
  * cause: -

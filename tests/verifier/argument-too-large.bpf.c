@@ -1,4 +1,5 @@
 /*
+ * program: comm
  * kind: size-beyond
  * fails: bpf_get_current_comm(name, 32);
  * cause: -

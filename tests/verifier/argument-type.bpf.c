@@ -1,4 +1,5 @@
 /*
+ * program: by_value
  * kind: argument-type
  * fails: __u64 *n = bpf_map_lookup_elem(&counts, (void *)key);
  * cause: long key = skb->ifindex;

@@ -1,4 +1,5 @@
 /*
+ * program: copy
  * kind: pointer-unchecked
  * fails: bpf_map_update_elem(&counts, &second, n, BPF_ANY);
  * cause: __u64 *n = bpf_map_lookup_elem(&counts, &first);

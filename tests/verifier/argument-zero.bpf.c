@@ -1,7 +1,8 @@
 /*
+ * program: maybe_none
  * kind: size-zero
  * fails: bpf_skb_load_bytes(skb, 0, buffer, size);
- * cause: -
+ * cause: if (size < 64)
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

@@ -1,4 +1,5 @@
 /*
+ * program: mark
  * kind: atomic
  * fails: __sync_fetch_and_add(&skb->mark, 1);
  * cause: -

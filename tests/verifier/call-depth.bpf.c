@@ -1,6 +1,7 @@
 /*
+ * program: first
  * kind: call-depth
- * fails: -
+ * fails: LEVEL(eighth, ninth)
  * cause: -
  */
 #include "vmlinux.h"

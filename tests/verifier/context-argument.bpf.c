@@ -1,4 +1,5 @@
 /*
+ * program: shifted
  * kind: context-modified
  * fails: bpf_skb_pull_data((void *)skb + 8, 4);
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: beyond
  * kind: context-access
  * fails: return *(volatile __u32 *)((char *)ctx + 64);
  * cause: -

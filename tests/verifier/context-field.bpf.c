@@ -1,4 +1,5 @@
 /*
+ * program: no_data
  * kind: context-access
  * fails: return skb->data & 1;
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: nth
  * kind: context-index
  * fails: return ((volatile __u32 *)skb)[i & 3];
  * cause: __u32 i = skb->len;

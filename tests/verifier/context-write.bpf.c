@@ -1,4 +1,5 @@
 /*
+ * program: shorten
  * kind: context-readonly
  * fails: skb->len = 0;
  * cause: -

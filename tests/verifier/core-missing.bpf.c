@@ -1,4 +1,5 @@
 /*
+ * program: missing
  * kind: core-relocation
  * fails: return BPF_CORE_READ(task, not_a_field);
  * cause: -

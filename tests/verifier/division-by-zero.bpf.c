@@ -1,4 +1,5 @@
 /*
+ * program: divide
  * kind: division-by-zero
  * fails: asm volatile("%0 /= 0" : "+r"(x));
  * cause: -

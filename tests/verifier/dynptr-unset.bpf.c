@@ -1,4 +1,5 @@
 /*
+ * program: unmade
  * kind: dynptr-unset
  * fails: bpf_dynptr_read(&word, sizeof(word), &view, 0, 0);
  * cause: struct bpf_dynptr view;

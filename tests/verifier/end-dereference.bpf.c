@@ -1,4 +1,5 @@
 /*
+ * program: at_end
  * kind: pointer-kind
  * fails: return *end;
  * cause: __u8 *end = (void *)(long)skb->data_end;

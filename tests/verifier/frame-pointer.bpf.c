@@ -1,4 +1,5 @@
 /*
+ * program: no_frame
  * kind: frame-pointer
  * fails: asm volatile("r10 = 0");
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: indirect
  * kind: function-pointer
  * fails: return call(skb->len);
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: use
  * kind: pointer-unchecked
  * fails: return p->a + p->b;
  * cause: __attribute__((noinline)) int sum(struct pair *p)

@@ -1,4 +1,5 @@
 /*
+ * program: bucket
  * kind: index-unbounded
  * fails: histogram[slot]++;
  * cause: __u64 slot = bpf_ktime_get_ns() >> 20;

@@ -1,4 +1,5 @@
 /*
+ * program: store
  * kind: helper-not-for-type
  * fails: return bpf_skb_store_bytes(ctx, 0, &zero, 1, 0);
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: too_new
  * kind: helper-unknown
  * fails: return future(ctx);
  * cause: -

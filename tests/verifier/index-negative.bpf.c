@@ -1,7 +1,8 @@
 /*
+ * program: signed_index
  * kind: index-negative
  * fails: total += w->slots[i];
- * cause: -
+ * cause: int i = skb->priority;
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

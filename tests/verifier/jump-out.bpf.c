@@ -1,6 +1,7 @@
 /*
+ * program: too_far
  * kind: jump-out
- * fails: -
+ * fails: asm volatile("goto +100");
  * cause: -
  */
 #include "vmlinux.h"

@@ -1,6 +1,7 @@
 /*
+ * program: maze
  * kind: jumps-too-complex
- * fails: -
+ * fails: MOST MOST MOST MOST MOST MOST MOST MOST MOST
  * cause: -
  */
 #include "vmlinux.h"

@@ -1,4 +1,5 @@
 /*
+ * program: past
  * kind: kernel-bounds
  * fails: return ((volatile int *)(task + 1))[4];
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: rename
  * kind: kernel-write
  * fails: task->pid = 1;
  * cause: -

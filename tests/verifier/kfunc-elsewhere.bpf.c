@@ -1,4 +1,5 @@
 /*
+ * program: not_here
  * kind: kfunc-not-for-type
  * fails: tcp_slow_start(0, 1);
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: hope
  * kind: kfunc-unknown
  * fails: return bpf_from_the_future(skb);
  * cause: -

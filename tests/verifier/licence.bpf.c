@@ -1,7 +1,8 @@
 /*
+ * program: peek
  * kind: licence
  * fails: return bpf_probe_read_kernel(&word, sizeof(word), ctx);
- * cause: -
+ * cause: char LICENSE[] SEC("license") = "Proprietary";
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

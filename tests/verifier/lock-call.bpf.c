@@ -1,4 +1,5 @@
 /*
+ * program: locked
  * kind: lock-call
  * fails: g->n = bpf_ktime_get_ns();
  * cause: bpf_spin_lock(&g->lock);

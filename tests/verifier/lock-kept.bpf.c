@@ -1,4 +1,5 @@
 /*
+ * program: locked
  * kind: lock-kept
  * fails: }
  * cause: bpf_spin_lock(&g->lock);

@@ -1,4 +1,5 @@
 /*
+ * program: locked
  * kind: lock-access
  * fails: *(volatile __u32 *)&g->lock = 0;
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: locked
  * kind: lock-twice
  * fails: bpf_spin_lock(&h->lock);
  * cause: bpf_spin_lock(&g->lock);

@@ -1,4 +1,5 @@
 /*
+ * program: locked
  * kind: lock-unpaired
  * fails: bpf_spin_unlock(&g->lock);
  * cause: -

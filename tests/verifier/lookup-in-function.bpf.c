@@ -1,4 +1,5 @@
 /*
+ * program: length
  * kind: pointer-unchecked
  * fails: *n = *n + by;
  * cause: __u64 *n = bpf_map_lookup_elem(&counts, &key);

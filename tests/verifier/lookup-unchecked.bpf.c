@@ -1,4 +1,5 @@
 /*
+ * program: count
  * kind: pointer-unchecked
  * fails: *n += 1;
  * cause: __u64 *n = bpf_map_lookup_elem(&counts, &key);

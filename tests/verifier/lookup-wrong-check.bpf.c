@@ -1,4 +1,5 @@
 /*
+ * program: total
  * kind: pointer-unchecked
  * fails: return *second;
  * cause: second = bpf_map_lookup_elem(&counts, &other);

@@ -1,4 +1,5 @@
 /*
+ * program: forever
  * kind: loop-endless
  * fails: while (stop == 0)
  * cause: -

@@ -1,7 +1,8 @@
 /*
+ * program: long_walk
  * kind: loop-long
- * fails: -
- * cause: for (__u32 i = 0; i < 500000; i++)
+ * fails: for (__u32 i = 0; i < 500000; i++)
+ * cause: -
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

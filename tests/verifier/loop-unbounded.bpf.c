@@ -1,7 +1,8 @@
 /*
+ * program: walk
  * kind: loop-unbounded
- * fails: -
- * cause: for (__u32 i = 0; i < end; i++)
+ * fails: for (__u32 i = 0; i < end; i++)
+ * cause: -
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

@@ -1,4 +1,5 @@
 /*
+ * program: wrong_map
  * kind: map-type
  * fails: bpf_perf_event_output(skb, &counts, BPF_F_CURRENT_CPU, &word, sizeof(word));
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: odd
  * kind: misaligned
  * fails: asm volatile("*(u32 *)(r10 - 6) = %0" : : "r"(word));
  * cause: -

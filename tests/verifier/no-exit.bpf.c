@@ -1,4 +1,5 @@
 /*
+ * program: open_end
  * kind: no-exit
  * fails: -
  * cause: -

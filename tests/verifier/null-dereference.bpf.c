@@ -1,4 +1,5 @@
 /*
+ * program: nothing
  * kind: null-dereference
  * fails: return *(volatile __u32 *)0;
  * cause: -

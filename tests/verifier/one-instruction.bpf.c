@@ -1,4 +1,5 @@
 /*
+ * program: only
  * kind: return-unset
  * fails: asm volatile("exit");
  * cause: -

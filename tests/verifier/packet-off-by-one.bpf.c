@@ -1,4 +1,5 @@
 /*
+ * program: first_byte
  * kind: packet-bounds
  * fails: return data[14] == 0x45 ? 0 : 2;
  * cause: if (data + 14 > end)

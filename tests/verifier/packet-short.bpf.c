@@ -1,4 +1,5 @@
 /*
+ * program: udp_only
  * kind: packet-bounds
  * fails: return ip->protocol == 17 ? XDP_DROP : XDP_PASS;
  * cause: if ((void *)(eth + 1) > end)

@@ -1,4 +1,5 @@
 /*
+ * program: prepend
  * kind: packet-stale
  * fails: eth->h_proto = 0;
  * cause: bpf_xdp_adjust_head(ctx, -4);

@@ -1,4 +1,5 @@
 /*
+ * program: parse
  * kind: packet-unchecked
  * fails: if (eth->h_proto == 8)
  * cause: void *data = (void *)(long)ctx->data;

@@ -1,4 +1,5 @@
 /*
+ * program: no_dns
  * kind: packet-offset
  * fails: return udp->dest == 0x3500 ? XDP_DROP : XDP_PASS;
  * cause: struct udphdr *udp = (void *)ip + ip->ihl * 4;

@@ -1,4 +1,5 @@
 /*
+ * program: scrub
  * kind: packet-readonly
  * fails: *data = 0;
  * cause: -

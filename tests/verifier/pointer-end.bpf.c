@@ -1,4 +1,5 @@
 /*
+ * program: past_end
  * kind: pointer-arithmetic
  * fails: if (end + 4 > (void *)(long)ctx->data)
  * cause: void *end = (void *)(long)ctx->data_end;

@@ -1,4 +1,5 @@
 /*
+ * program: leak
  * kind: pointer-leak
  * fails: *n = (long)skb;
  * cause: -

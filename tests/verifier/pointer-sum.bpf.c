@@ -1,4 +1,5 @@
 /*
+ * program: sum
  * kind: pointer-arithmetic
  * fails: asm volatile("%0 += %1" : "+r"(p) : "r"(q));
  * cause: -

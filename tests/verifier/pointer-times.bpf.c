@@ -1,4 +1,5 @@
 /*
+ * program: twice
  * kind: pointer-arithmetic
  * fails: asm volatile("%0 *= 2" : "+r"(p));
  * cause: -

@@ -1,7 +1,8 @@
 /*
+ * program: anywhere
  * kind: index-negative
- * fails: __u8 *p = data + shift;
- * cause: long shift = bpf_ktime_get_ns() - 5;
+ * fails: long shift = bpf_ktime_get_ns() - 5;
+ * cause: -
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

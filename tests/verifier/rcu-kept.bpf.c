@@ -1,6 +1,8 @@
 /*
+ * program: no_unlock
+ * missing: 6.1
  * kind: rcu-kept
- * fails: }
+ * fails: return 0;
  * cause: bpf_rcu_read_lock();
  */
 #include "vmlinux.h"

@@ -1,4 +1,5 @@
 /*
+ * program: too_small
  * kind: memory-bounds
  * fails: e->words[4] = 1;
  * cause: struct event *e = bpf_ringbuf_reserve(&events, 16, 0);

@@ -4,17 +4,20 @@ PYTHONPATH=. .venv/bin/python tests/verifier/record.py local vm:6.1 vm:6.12 [NAM
 
 Each program of this folder, or each that is named, is loaded on each machine; the verifier's log goes to logs/KERNEL/NAME.log. A log of more
 than LIMIT characters keeps its end, which is what the kernel itself keeps when its buffer is full. A program that a
-kernel accepts has no log there, and says so in its header (`accepted`).
+kernel accepts has no log there, and says so in its header (`accepted`). The local machine also gives lines.json: for each
+program, the source line of each instruction, from its object.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import re
 import sys
 from pathlib import Path
 
 import bpflab as bl
+from bpflab.verifier import lines
 
 FOLDER = Path(__file__).parent
 LIMIT = 24_000
@@ -57,6 +60,13 @@ def _log_without(lab: bl.Lab, path: Path, capability: str) -> str | None:
     return said[1]
 
 
+def lines_of(lab: bl.Lab, path: Path) -> dict:
+    """Where each source line begins, and the operations, of the program that is rejected."""
+    text = path.read_text()
+    table = lines.of_program(lab.compile(bl.CSource(text, path.name), name=path.name), header(path)["program"])
+    return {"lines": [[insn, place.line or 0] for insn, place in table], "codes": table.codes.hex()}
+
+
 def kept(log: str) -> str:
     """What is stored of a log."""
     return log if len(log) <= LIMIT else log[log.index("\n", len(log) - LIMIT) + 1 :]
@@ -69,7 +79,10 @@ def main(arguments: list[str]) -> None:
         with bl.Lab(machine) as lab:
             folder = FOLDER / "logs" / ".".join(lab.kernel.split(".")[:2])
             folder.mkdir(parents=True, exist_ok=True)
+            tables = {}
             for path in sorted(FOLDER.glob("*.bpf.c")):
+                if machine == "local":
+                    tables[path.name.removesuffix(".bpf.c")] = lines_of(lab, path)
                 if named and path.name not in named:
                     continue
                 name = path.name.removesuffix(".bpf.c")
@@ -84,6 +97,9 @@ def main(arguments: list[str]) -> None:
                     where.unlink(missing_ok=True)
                 else:
                     where.write_text(kept(log))
+            if tables:
+                rows = ",\n".join(f'"{name}": {json.dumps(table)}' for name, table in tables.items())
+                (FOLDER / "lines.json").write_text("{\n" + rows + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 /*
+ * program: product
  * kind: recursion
- * fails: -
+ * fails: return factorial(n - 1) * n + 1;
  * cause: -
  */
 #include "vmlinux.h"

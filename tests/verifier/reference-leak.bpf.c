@@ -1,6 +1,7 @@
 /*
+ * program: forget
  * kind: reference-leak
- * fails: }
+ * fails: return 0;
  * cause: e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
  */
 #include "vmlinux.h"

@@ -1,4 +1,5 @@
 /*
+ * program: after_call
  * kind: register-clobbered
  * fails: asm volatile("%0 = r2" : "=r"(x));
  * cause: bpf_get_prandom_u32();

@@ -1,4 +1,5 @@
 /*
+ * program: stray
  * kind: register-unset
  * fails: asm volatile("%0 = r8" : "=r"(x));
  * cause: -

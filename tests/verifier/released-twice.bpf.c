@@ -1,4 +1,5 @@
 /*
+ * program: twice
  * kind: released
  * fails: bpf_ringbuf_submit(again, 0);
  * cause: bpf_ringbuf_discard(e, 0);

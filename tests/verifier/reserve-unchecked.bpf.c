@@ -1,4 +1,5 @@
 /*
+ * program: enter
  * kind: pointer-unchecked
  * fails: e->pid = bpf_get_current_pid_tgid() >> 32;
  * cause: e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);

@@ -1,4 +1,5 @@
 /*
+ * program: any_length
  * kind: return-value
  * fails: return skb->len;
  * cause: -

@@ -1,6 +1,7 @@
 /*
+ * program: forgotten
  * kind: return-unset
- * fails: }
+ * fails: return result;
  * cause: int result;
  */
 #include "vmlinux.h"

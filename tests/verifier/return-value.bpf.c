@@ -1,4 +1,5 @@
 /*
+ * program: seven
  * kind: return-value
  * fails: return 7;
  * cause: -

@@ -1,7 +1,8 @@
 /*
+ * program: change
  * kind: map-readonly
  * fails: *(volatile __u32 *)&limit = 2;
- * cause: -
+ * cause: const volatile __u32 limit = 1;
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

@@ -1,4 +1,5 @@
 /*
+ * program: first_letter
  * kind: scalar-dereference
  * fails: return *(volatile char *)ctx->args[1];
  * cause: -

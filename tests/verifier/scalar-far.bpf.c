@@ -1,4 +1,5 @@
 /*
+ * program: absolute
  * kind: scalar-dereference
  * fails: return *path == '/';
  * cause: const char *path = (const char *)ctx->args[1];

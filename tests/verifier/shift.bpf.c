@@ -1,4 +1,5 @@
 /*
+ * program: shift
  * kind: shift
  * fails: asm volatile("%0 <<= 64" : "+r"(x));
  * cause: -

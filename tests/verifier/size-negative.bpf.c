@@ -1,4 +1,5 @@
 /*
+ * program: maybe_negative
  * kind: size-negative
  * fails: bpf_probe_read_kernel(buffer, size, ctx);
  * cause: int size = bpf_get_prandom_u32();

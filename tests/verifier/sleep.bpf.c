@@ -1,4 +1,5 @@
 /*
+ * program: nap
  * kind: sleepable
  * fails: bpf_copy_from_user(&word, sizeof(word), (void *)ctx[0]);
  * cause: -

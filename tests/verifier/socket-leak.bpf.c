@@ -1,6 +1,7 @@
 /*
+ * program: known
  * kind: reference-leak
- * fails: }
+ * fails: return sk ? 1 : 0;
  * cause: sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), -1, 0);
  */
 #include "vmlinux.h"

@@ -1,4 +1,5 @@
 /*
+ * program: put
  * kind: stack-index
  * fails: buffer[i] = 1;
  * cause: if (i <= 16)

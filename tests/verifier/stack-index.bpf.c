@@ -1,4 +1,5 @@
 /*
+ * program: pick
  * kind: stack-index
  * fails: return buffer[i];
  * cause: __u32 i = skb->len;

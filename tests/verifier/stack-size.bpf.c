@@ -1,4 +1,5 @@
 /*
+ * program: outer
  * kind: stack-size
  * fails: -
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: garbage
  * kind: stack-unset
  * fails: return word;
  * cause: volatile __u32 word;

@@ -1,4 +1,5 @@
 /*
+ * program: half_set
  * kind: stack-unset
  * fails: __u64 *n = bpf_map_lookup_elem(&seen, &key);
  * cause: struct place key;

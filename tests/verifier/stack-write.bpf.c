@@ -1,4 +1,5 @@
 /*
+ * program: below
  * kind: stack-bounds
  * fails: asm volatile("*(u64 *)(r10 - 520) = %0" : : "r"(word));
  * cause: -

@@ -1,4 +1,5 @@
 /*
+ * program: roomy
  * kind: tail-call-stack
  * fails: -
  * cause: -

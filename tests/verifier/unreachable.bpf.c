@@ -1,6 +1,7 @@
 /*
+ * program: dead
  * kind: unreachable
- * fails: -
+ * fails: asm volatile("r0 = 0; goto +1; r0 = 1; exit" ::: "r0");
  * cause: -
  */
 #include "vmlinux.h"

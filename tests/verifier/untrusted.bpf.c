@@ -1,4 +1,6 @@
 /*
+ * program: hold
+ * missing: 6.1
  * kind: pointer-untrusted
  * fails: struct task_struct *held = bpf_task_acquire(task->parent->parent);
  * cause: -

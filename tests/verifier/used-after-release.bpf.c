@@ -1,4 +1,5 @@
 /*
+ * program: too_late
  * kind: released
  * fails: return *(volatile int *)e;
  * cause: bpf_ringbuf_submit(e, 0);

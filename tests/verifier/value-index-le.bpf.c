@@ -1,4 +1,5 @@
 /*
+ * program: by_queue
  * kind: index-bound-off
  * fails: w->slots[i]++;
  * cause: if (i > 8)

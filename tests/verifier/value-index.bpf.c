@@ -1,4 +1,5 @@
 /*
+ * program: by_mark
  * kind: index-unbounded
  * fails: w->slots[i]++;
  * cause: __u32 key = 0, i = skb->mark;

@@ -1,4 +1,5 @@
 /*
+ * program: last
  * kind: value-bounds
  * fails: w->slots[8] = skb->len;
  * cause: -
