@@ -17,7 +17,7 @@ from .source import Edit, Source, apply
 
 __all__ = ["Explanation", "Place", "Stop", "explain", "lines"]
 
-_STOPS = 80  # source lines of the path that are shown, from its end
+_STOPS, _STEPS = 80, 600  # source lines and instructions of the path that are shown, from its end
 
 
 @dataclass(frozen=True)
@@ -247,20 +247,24 @@ def _unknown(case: Case, log: str, verdict: str) -> Finding:
     )
 
 
+_ADDRESS = re.compile(r"0xffff[0-9a-f]{12}\b")  # of a map or the like: another one at each load
+
+
 def _stops(path: Path) -> tuple[tuple[Stop, ...], int]:
     """The end of the path by source lines, and how many instructions before it are left out."""
-    groups: list[list[int]] = []
-    for i in range(len(path.steps) - 1, -1, -1):
-        step = path.steps[i]
-        if groups and (step.place is None or _same(step.place, path.steps[groups[-1][-1]].place)):
-            groups[-1].append(i)
-        elif len(groups) == _STOPS or len(path.steps) - i > _STOPS * 12:
+    groups: list[tuple[Place | None, list[int]]] = []
+    for i in range(len(path.steps) - 1, max(len(path.steps) - _STEPS, 0) - 1, -1):
+        place = path.steps[i].place
+        if groups and (place is None or groups[-1][0] in (None, place)):
+            groups[-1][1].append(i)
+            groups[-1] = (groups[-1][0] or place, groups[-1][1])
+        elif len(groups) == _STOPS:
             break
         else:
-            groups.append([i])
+            groups.append((place, [i]))
     result = []
     known: dict[tuple[int, str], str] = {}
-    for group in reversed(groups):
+    for place, group in reversed(groups):
         rows = []
         for i in reversed(group):
             step = path.steps[i]
@@ -269,12 +273,7 @@ def _stops(path: Path) -> tuple[tuple[Stop, ...], int]:
                 if known.get((path.parent[i], name)) != value and name != "R10":
                     fresh.append(states.describe(name, value))
                 known[path.parent[i], name] = value
-            rows.append((step.insn, step.asm, tuple(fresh)))
-        place = next((path.steps[i].place for i in group if path.steps[i].place), None)
+            rows.append((step.insn, _ADDRESS.sub("an address", step.asm), tuple(fresh)))
         result.append(Stop(place, tuple(rows)))
-    return tuple(result), len(path.steps) - sum(map(len, groups))
-
-
-def _same(one: Place | None, two: Place | None) -> bool:
-    return two is None or one is not None and (one.line, one.text) == (two.line, two.text)
+    return tuple(result), len(path.steps) - sum(len(group) for _, group in groups)
 

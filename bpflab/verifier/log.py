@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-LIMIT = 500_000  # characters, from the end: a path of some 10,000 instructions, and quick to read
+LIMIT = 400_000  # characters, from the end: a path of some 5,000 instructions, and quick to read
 
 _STEP = re.compile(r"(\d+): (?:\(([0-9a-f]{2})\) (.*)|(<invalid [\w-]+ [\w-]+>.*))")
 _STATE = re.compile(r"(?:\d+:)?\s*((?:frame\d+: )?(?:R\d+|fp-\d+|refs?|cb|async_cb)(?:_[a-zA-Z]+)?=?.*)")
@@ -61,10 +61,11 @@ class Step:
         The verifier had gone another way first and came back to here.
     """
 
-    __slots__ = ("insn", "code", "_raw", "_more", "place", "resumed", "_state", "frame", "known")
+    __slots__ = ("insn", "code", "_raw", "_parts", "_more", "place", "resumed", "_state", "frame", "known")
 
     def __init__(self, insn: int, code: int, raw: str, place: Place | None):
         self.insn, self.code, self._raw, self.place = insn, code, raw, place
+        self._parts: tuple[str, str, int | None] | None = None
         self._more: list[str] = []
         self.resumed = False
         self._state: dict[str, str] | None = None
@@ -91,15 +92,17 @@ class Step:
         return self._state
 
     def _split(self) -> tuple[str, str, int | None]:
-        raw = self._raw
-        at = raw.find(";")  # no instruction has one
-        if at >= 0:
-            return raw[:at].rstrip(), raw[at + 1 :], None
-        if "goto" in raw:
-            behind = _BEHIND_JUMP.search(raw)
-            if behind:
-                return raw[: behind.start()], raw[behind.end() :], int(behind[1])
-        return raw.rstrip(), "", None
+        if self._parts is None:
+            raw = self._raw
+            at = raw.find(";")  # no instruction has one
+            behind = _BEHIND_JUMP.search(raw) if at < 0 and "goto" in raw else None
+            if at >= 0:
+                self._parts = raw[:at].rstrip(), raw[at + 1 :], None
+            elif behind:
+                self._parts = raw[: behind.start()], raw[behind.end() :], int(behind[1])
+            else:
+                self._parts = raw.rstrip(), "", None
+        return self._parts
 
     def add(self, text: str) -> None:
         self._more.append(text)

@@ -65,11 +65,11 @@ def bounds(value: str | None) -> tuple[int | None, int | None]:
     if kind(value) != "scalar" or value is None:
         return None, None
     known = fields(value)
-    low, high = _int(known.get("smin")), _int(known.get("umax"))
+    low, high = _signed(known.get("smin")), _int(known.get("umax"))
     if low is None and "umin" in known:
         low = _int(known["umin"])
     if high is None:
-        high = _int(known.get("smax"))
+        high = _signed(known.get("smax"))
     if low is None and high is not None and high < 1 << 63 and "smin" not in known:
         # kernels before 6.7 leave out a least of 0 where the greatest is positive
         low = 0 if "umax" in known else None
@@ -79,7 +79,7 @@ def bounds(value: str | None) -> tuple[int | None, int | None]:
 def number(value: str | None) -> int | None:
     """The value of a constant."""
     found = re.fullmatch(r"(?:inv)?P?(-?(?:0x[0-9a-f]+|\d+))", value or "")
-    return int(found[1], 0) if found else None
+    return _signed(found[1]) if found else None
 
 
 def words(value: str) -> str:
@@ -194,6 +194,12 @@ def describe(name: str, value: str) -> str:
 
 def _bytes(n: int) -> str:
     return f"{n} byte" if n == 1 else f"{n} bytes"
+
+
+def _signed(text: str | None) -> int | None:
+    """A number of 64 bits with its sign, which newer kernels print in hexadecimal without one."""
+    found = _int(text)
+    return found - (1 << 64) if found is not None and found >= 1 << 63 else found
 
 
 def _int(text: str | None) -> int | None:

@@ -37,7 +37,7 @@ def judge(case: Case) -> tuple[Finding | None, str]:
     (Finding or None, str)
         None when no rule knows the verdict.
     """
-    said = "\n".join(case.log.said[-12:])
+    said = "\n".join(line[:1000] for line in case.log.said[-12:])
     for shape, function in [*_rules, *_general]:
         match = shape.search(said)
         if match:
@@ -55,7 +55,7 @@ def _line_of(said: str, match: re.Match) -> str:
 
 
 def _likeliest(log: Log) -> str:
-    return log.said[-1].strip() if log.said else ""
+    return log.said[-1].strip()[:300] if log.said else ""
 
 
 def _fits(case: Case, match: re.Match) -> bool:

@@ -250,7 +250,7 @@ def index_negative(case: Case, match: re.Match) -> Finding:
             found.cause = case.place(origin.index)
             found.note = "the number comes from here"
             if found.cause and found.cause.text.startswith("int ") and case.path.steps[-1].place != found.cause:
-                found.edits = case.swap(found.cause, "int ", "unsigned int ")
+                found.edits = case.swap(found.cause, "int ", "__u64 ")
     return found
 
 

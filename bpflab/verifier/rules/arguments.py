@@ -53,7 +53,8 @@ def argument_type(case: Case, match: re.Match) -> Finding:
     found = Finding(
         "argument-type",
         f"the {_ordinal(register)} argument of {name}() is {has}, and it takes {'a pointer' if len(wanted) > 2 else takes}",
-        f"It takes {takes}." + (f" Here {case.words(register)}." if case.words(register) else ""),
+        (f"It takes {takes}." if len(wanted) <= 2 else "It takes a pointer to memory: a variable on the stack, a value of a map, the packet.")
+        + (f" Here {case.words(register)}." if case.words(register) else ""),
         f"r{register} is {has}",
         advice="see the order and the types of its arguments in bpf-helpers(7)"
         if name.startswith("bpf_")
@@ -89,11 +90,15 @@ def size_negative(case: Case, match: re.Match) -> Finding:
         return _size(case, int(match["reg"]), "size-unbounded", "may be any number", "it has neither a lower nor an upper limit")
     found = _size(case, int(match["reg"]), "size-negative", "may be negative", "it may be negative")
     variable = case.assigned(found.cause)
-    if found.cause and variable:
-        found.advice = f"make {variable} unsigned, so that one comparison sees to both ends"
-        signed = re.match(r"(?:int|long|__s32|s32)\b", found.cause.text)
-        if signed:
-            found.edits = case.swap(found.cause, signed[0], "unsigned " + signed[0] if not signed[0].endswith("s32") else "__u32")
+    if variable:
+        found.advice = f"mask it where you hand it over: {variable} & (n - 1), where n is a power of two; or make {variable} unsigned"
+        place = case.path.steps[-1].place
+        check = _limit(case, int(match["reg"]))
+        greatest = int(case.path.condition(check)[3], 0) if check is not None else -1
+        greatest -= check is not None and case.path.condition(check)[1] in ("s>=", ">=", "s<", "<")
+        if greatest > 0 and greatest & (greatest + 1) == 0:
+            found.advice = f"mask it where you hand it over: {variable} & {greatest}; or make {variable} unsigned"
+            found.edits = case.swap(place, f", {variable},", f", {variable} & {greatest},")
     return found
 
 
@@ -117,8 +122,10 @@ def size_zero(case: Case, match: re.Match) -> Finding | None:
         text = found.cause.text if found.cause else ""
         compared = re.search(r"if \((\w+) < (\w+)\)", text)
         if compared:
-            found.advice = f"check that {compared[1]} is not 0 as well"
-            found.edits = case.swap(found.cause, compared[0], f"if ({compared[1]} > 0 && {compared[1]} < {compared[2]})")
+            found.advice = (
+                f"check that {compared[1]} is not 0 as well, with barrier_var({compared[1]}) between the two: "
+                "otherwise the compiler makes one comparison of them, which the verifier does not see through"
+            )
         if found.cause == place:
             found.cause = None
     return found
