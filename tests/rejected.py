@@ -24,8 +24,9 @@ class Rejected:
     path : Path
     source : CSource
     header : dict
-        Its first comment: `program`, `kind`, the text of the lines that `fails` and that is the `cause` ("-" for none), a
-        capability that the loader is `without`, a kernel that cannot take it because something is `missing`.
+        Its first comment: `program`, `kind`, the text of the lines that `fails` and that is the `cause` ("-" for none,
+        "text (2)" for the second line with that text), a capability that the loader is `without`, a kernel that cannot
+        take it because something is `missing`.
     """
 
     def __init__(self, path: Path):
@@ -35,10 +36,10 @@ class Rejected:
 
     def line(self, which: str) -> int | None:
         """The number of the line that `fails`, or that is the `cause`."""
-        text = self.header[which]
+        text, _, nth = self.header[which].partition(" (") if re.search(r" \(\d\)$", self.header[which]) else (self.header[which], "", "")
         found = [i for i, line in enumerate(self.source.splitlines(), 1) if line.strip() == text]
-        assert text == "-" or len(found) == 1, f"{self.name}: {text!r} stands on lines {found}"
-        return found[0] if found else None
+        assert text == "-" or nth or len(found) == 1, f"{self.name}: {text!r} stands on lines {found}"
+        return found[int(nth[0]) - 1 if nth else 0] if found else None
 
     def log(self, kernel: str) -> str | None:
         """What a kernel said of it; None when it could not be asked."""

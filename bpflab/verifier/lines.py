@@ -91,13 +91,13 @@ def _read(elf, program: str) -> Lines | None:
         codes.extend(code[key[1] * 8 : (key[1] + functions[key]) * 8 : 8])
         for i in range(key[1], key[1] + functions[key]):
             operation, registers, _, number = struct.unpack_from("<BBhi", code, i * 8)
-            if (operation, registers >> 4) not in ((0x85, 1), (0x18, 4)):  # BPF_PSEUDO_CALL, BPF_PSEUDO_FUNC
-                continue
-            if i in moved:
-                base = moved[i] // 8 + (number + 1 if operation == 0x85 else number // 8)
+            to, value = moved.get(i, (None, 0))
+            if operation == 0x85 and registers >> 4 == 1:  # a call of a function of the program's own
+                target = (text, value // 8 + number + 1 if to is not None else i + number + 1)
+            elif operation == 0x18 and to == text:  # its address, for a callback
+                target = (text, (value + number) // 8)
             else:
-                base = i + number + 1
-            target = (text, base)
+                continue
             if target in functions and all(target != seen for seen, _ in layout):
                 place(target)
 
@@ -105,12 +105,13 @@ def _read(elf, program: str) -> Lines | None:
     return Lines(_starts(elf, btf.data(), ext.data(), layout, functions), bytes(codes))
 
 
-def _relocations(elf, symtab, section) -> dict[int, int]:
-    """Instruction of a section -> value of the symbol that it refers to."""
+def _relocations(elf, symtab, section) -> dict[int, tuple[int, int]]:
+    """Instruction of a section -> section and value of the symbol that it refers to."""
     found = elf.get_section_by_name(".rel" + section.name)
     if found is None:
         return {}
-    return {r["r_offset"] // 8: symtab.get_symbol(r["r_info_sym"])["st_value"] for r in found.iter_relocations()}
+    symbols = ((r["r_offset"] // 8, symtab.get_symbol(r["r_info_sym"])) for r in found.iter_relocations())
+    return {insn: (symbol["st_shndx"], symbol["st_value"]) for insn, symbol in symbols}
 
 
 def _starts(elf, btf: bytes, ext: bytes, layout, functions) -> list[tuple[int, Place]]:

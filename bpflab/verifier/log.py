@@ -132,6 +132,8 @@ class Log:
         Index of a step -> instruction it was forked from ("from 5 to 8:").
     entry : dict
         Index of a step -> what is known before it, where the log says so there.
+    starts : set
+        Indexes of steps with which the program, or a function that is verified by itself, begins.
     table : dict
         Instruction -> text, where the log has the whole program.
     quoted : dict
@@ -144,6 +146,7 @@ class Log:
     before: list[str] = field(default_factory=list)
     forks: dict[int, int] = field(default_factory=dict)
     entry: dict[int, dict[str, str]] = field(default_factory=dict)
+    starts: set[int] = field(default_factory=set)
     table: dict[int, str] = field(default_factory=dict)
     quoted: dict[int, Place] = field(default_factory=dict)
     cut: bool = False
@@ -193,6 +196,8 @@ def parse(text: str) -> Log:
                     last.add(state[1])
                 else:
                     log.entry.setdefault(len(log.steps), {}).update(registers(state[1]))
+                    if line.startswith("0: R1="):
+                        log.starts.add(0)
                 continue
             numbered = _NUMBERED_SOURCE.fullmatch(line)
             if numbered:
@@ -224,6 +229,10 @@ def parse(text: str) -> Log:
                     log.entry[len(log.steps)] = registers(fork[3])
                     place, fresh, last = None, False, None
                 continue
+        elif line.startswith("Validating "):  # a function that is not static, by itself
+            log.starts.add(len(log.steps))
+            place, fresh, last, resumed = None, False, None, False
+            continue
         if not _NOISE.match(line):
             between.append(line.rstrip())
     log.said = between

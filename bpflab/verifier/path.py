@@ -221,8 +221,8 @@ def build(log: Log) -> Path:
             source = log.forks[i]
             i = next((j for j in range(i - 1, -1, -1) if log.steps[j].insn == source), -1)
             continue
-        if i in log.entry and "R10" in log.entry[i] and "R1" in log.entry[i] and (i == 0 or not _linked(log, i, returns)):
-            whole = not log.cut or i > 0
+        if i in log.starts and i in log.entry:
+            whole = True
             break
         if i == 0 or not _linked(log, i, returns):
             break

@@ -1,7 +1,7 @@
 /*
  * program: forget
  * kind: reference-leak
- * fails: return 0;
+ * fails: return 0; (2)
  * cause: e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
  */
 #include "vmlinux.h"

@@ -14,6 +14,10 @@ from . import rule
 _SLEEPING = {"bpf_copy_from_user", "bpf_copy_from_user_task", "bpf_ima_file_hash", "bpf_ima_inode_hash", "bpf_copy_from_user_str"}
 
 
+# license_is_gpl_compatible() in include/linux/license.h
+_COMPATIBLE = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
+
+
 @rule(
     r"^helper call might sleep in a non-sleepable prog",
     r"^helper call might sleep in (?P<where>rcu_read_lock|non-preemptible|IRQ-disabled|\w+) region",
@@ -112,6 +116,8 @@ def licence(case: Case, match: re.Match) -> Finding:
         for number, line in enumerate(case.source.lines, case.source.first):
             stated = re.search(r'SEC\("license"\)\s*=\s*("[^"]*")', line)
             if stated and case.source.code(number).strip():
+                if stated[1].strip('"') in _COMPATIBLE:
+                    break  # then the log is of another text
                 found.cause = Place(case.source.name, number, line.strip())
                 found.note = f"the licence is {stated[1]}"
                 found.edits = case.swap(found.cause, stated[1], '"GPL"')

@@ -59,6 +59,14 @@ def packet(case: Case, match: re.Match) -> Finding:
                 found.edits = case.swap(found.cause, pointer[0], f"({used[1]} + 1)")
                 found.advice = f"compare the end of {used[1]} with data_end, not only that of {pointer[1]}"
         return found
+    if proved is None:
+        return Finding(
+            "packet-bounds",
+            "the program touches bytes of the packet that it did not compare with data_end",
+            rule_text,
+            "not compared with data_end",
+            advice="compare the end of what you touch with data_end, and leave when the packet is shorter",
+        )
     found = Finding(
         "packet-unchecked",
         "the program touches the packet before it compared it with data_end",

@@ -140,8 +140,13 @@ def lock_kept(case: Case, match: re.Match) -> Finding:
     return found
 
 
+def _taken(case: Case) -> int | None:
+    """The latest step that takes a lock."""
+    return case.find(lambda i: called(case.path.steps[i].asm) in ("bpf_spin_lock", "bpf_res_spin_lock"))
+
+
 def _lock_place(case: Case, found: Finding) -> None:
-    taken = case.find(lambda i: called(case.path.steps[i].asm) in ("bpf_spin_lock", "bpf_res_spin_lock")) if case.path.steps else None
+    taken = _taken(case)
     if taken is not None:
         found.cause, found.note = case.place(taken), "the lock is taken here"
 
@@ -149,13 +154,21 @@ def _lock_place(case: Case, found: Finding) -> None:
 @rule(r"^function calls are not allowed while holding a lock", r"^Locking two bpf_spin_locks are not allowed", r"^(?:kernel function|kfunc) \w+ .*while holding.*lock")
 def lock_call(case: Case, match: re.Match) -> Finding:
     name = called(case.asm) or "a function"
-    if name in ("bpf_spin_lock", "bpf_res_spin_lock") or "two" in match[0]:
+    locking = name in ("bpf_spin_lock", "bpf_res_spin_lock")
+    if locking and _taken(case) is not None or "two" in match[0]:
         found = Finding(
             "lock-twice",
             "the program takes a second spin lock while it holds one",
             "Two programs that take two locks in different order would wait for each other for ever.",
             "a second lock",
             advice="give back the first lock before you take the second",
+        )
+    elif locking:  # the lock that is held must have been taken before this one
+        return Finding(
+            "lock-call",
+            "the program calls a function while it holds a spin lock",
+            "Others wait for the lock, so that nothing but plain computing is allowed until it is given back.",
+            advice="call functions before bpf_spin_lock(), or behind bpf_spin_unlock()",
         )
     else:
         found = Finding(

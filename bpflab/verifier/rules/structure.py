@@ -63,6 +63,7 @@ def too_many(case: Case, match: re.Match) -> Finding:
             "too-many-instructions",
             "the verifier gave up after a million instructions",
             "It walks each way through the program, and each round of a loop; the log does not show one loop that is to blame.",
+            "it gave up here, which is not to say that this line is to blame",
             advice="split the program with tail calls, or move a part into a function that is not static, which is verified once",
         )
     head = _loop_head(case, loop)
