@@ -351,6 +351,14 @@ def _refused(lab: Lab, payload: dict, name: str, text: str | None, elf: bytes, p
         if number in (errno.EPERM, errno.EINVAL, errno.ENOTSUP, 524):
             reason = f"the kernel refused a {kind} program with {errno.errorcode.get(number, number)} and no verifier log"
             return NotSupportedError(feature, lab.where, reason, number)
+    missing = next((m for line in said if (m := re.search(r"extern \(func ksym\) '(\w+)': not found", line))), None)
+    if missing:
+        return NotSupportedError(
+            f"the kernel's function {missing[1]}()",
+            lab.where,
+            errno=number,
+            remedy="a newer kernel may have it; declared __ksym __weak, the object loads without it, and bpf_ksym_exists() tells",
+        )
     text = f"object '{name}' was not loaded: {'; '.join(said) or payload['message']}"
     if any(re.search(r"map '.*': failed to create", line) for line in said) and number == errno.EINVAL:
         text += "; see that the definition of the map has a type, a max_entries above 0, a key and a value that are not empty"

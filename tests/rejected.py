@@ -36,7 +36,11 @@ class Rejected:
 
     def line(self, which: str) -> int | None:
         """The number of the line that `fails`, or that is the `cause`."""
-        text, _, nth = self.header[which].partition(" (") if re.search(r" \(\d\)$", self.header[which]) else (self.header[which], "", "")
+        text, _, nth = (
+            self.header[which].partition(" (")
+            if re.search(r" \(\d\)$", self.header[which])
+            else (self.header[which], "", "")
+        )
         found = [i for i, line in enumerate(self.source.splitlines(), 1) if line.strip() == text]
         assert text == "-" or nth or len(found) == 1, f"{self.name}: {text!r} stands on lines {found}"
         return found[int(nth[0]) - 1 if nth else 0] if found else None
@@ -50,7 +54,9 @@ class Rejected:
     def lines(self) -> Lines:
         """The line of each of its instructions."""
         table, text = _tables()[self.name], self.source.splitlines()
-        starts = [(insn, Place(self.path.name, n or None, text[n - 1].strip() if n else "")) for insn, n in table["lines"]]
+        starts = [
+            (insn, Place(self.path.name, n or None, text[n - 1].strip() if n else "")) for insn, n in table["lines"]
+        ]
         return Lines(starts, bytes.fromhex(table["codes"]))
 
 

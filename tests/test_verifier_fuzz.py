@@ -131,7 +131,9 @@ def test_any_text(text):
 WORDS = st.sampled_from(
     "R0 R1 R10 R99 fp-8 fp0 =scalar() =ctx() =pkt(r=8) !read_ok invalid mem access 'scalar' 'map_value_or_null' 0: 1: 7: (95) exit (85) call pc+2 "
     "bpf_map_lookup_elem#1 if r1 > r2 goto pc+1 from to ; @ a.c:3 Unreleased reference id=1 alloc_insn=4 processed insns off=-8 size=4 "
-    "Verification failed: Reason: At: Causal path: Suggestion: >>> | ^-- error: infinite loop detected at insn 3 back-edge 2 -99999999999999999999".split(" ")
+    "Verification failed: Reason: At: Causal path: Suggestion: >>> | ^-- error: infinite loop detected at insn 3 back-edge 2 -99999999999999999999".split(
+        " "
+    )
 )
 
 

@@ -45,7 +45,6 @@ Reason:
 At:
   count @ lookup-unchecked.bpf.c:{fails}:8
   Source context:
-      {above} | 
   >>> {fails} |     *n += 1;
          |     ^-- error: invalid dereference of R0 (a nullable map value
          |         pointer)
@@ -79,7 +78,7 @@ def lookup():
 @pytest.fixture
 def nullable(lookup):
     fails = lookup.line("fails")
-    return NULLABLE.format(fails=fails, above=fails - 1, below=fails + 1, cause=lookup.line("cause"))
+    return NULLABLE.format(fails=fails, below=fails + 1, cause=lookup.line("cause"))
 
 
 def test_a_report_is_taken_apart(nullable):
@@ -87,7 +86,9 @@ def test_a_report_is_taken_apart(nullable):
     assert before.strip() == "0: R1=ctx() R10=fp0"
     assert (said.category, said.problem) == ("Register Type Safety", "Invalid dereference")
     assert said.reason.startswith("R0 may be NULL here (") and said.reason.endswith("this access is safe.")
-    assert said.suggestion == "Add a NULL check before the access and dereference the pointer only on the non-NULL path."
+    assert (
+        said.suggestion == "Add a NULL check before the access and dereference the pointer only on the non-NULL path."
+    )
     assert (said.at.label, said.at.insn, said.at.place.text) == ("error", 7, "*n += 1;")
     assert said.at.text == "invalid dereference of R0 (a nullable map value pointer)"
     (event,) = said.path

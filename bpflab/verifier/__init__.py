@@ -243,7 +243,9 @@ def _unknown(case: Case, log: str, verdict: str) -> Finding:
         "the log ends before the kernel says what is wrong",
         "It was cut: the kernel's buffer for it was full, or a part was lost.",
         "the log ends here" if case.path.steps else "",
-        advice="a log of this size means a loop that goes round very often: make it shorter" if len(log) > 1 << 20 else "get the whole log",
+        advice="a log of this size means a loop that goes round very often: make it shorter"
+        if len(log) > 1 << 20
+        else "get the whole log",
     )
 
 
@@ -276,4 +278,3 @@ def _stops(path: Path) -> tuple[tuple[Stop, ...], int]:
             rows.append((step.insn, _ADDRESS.sub("an address", step.asm), tuple(fresh)))
         result.append(Stop(place, tuple(rows)))
     return tuple(result), len(path.steps) - sum(len(group) for _, group in groups)
-

@@ -125,7 +125,11 @@ class Case:
     def owned(self, place: Place | None) -> bool:
         """Whether a place is a line of the source at hand, with its number."""
         return bool(
-            place and place.line and self.source and place.line in self.source and self.source.line(place.line).strip() == place.text
+            place
+            and place.line
+            and self.source
+            and place.line in self.source
+            and self.source.line(place.line).strip() == place.text
         )
 
     def variable(self, place: Place | None, function: str = r"\w+") -> str | None:
@@ -147,7 +151,10 @@ class Case:
         if end is None or around is None or place.line == around[0]:
             return []
         blanks = self.source.indent(place.line)
-        return [Edit("after", end, f"{blanks}if ({condition})"), Edit("after", end, f"{blanks}{self.source.unit}{self.source.leave(place.line)}")]
+        return [
+            Edit("after", end, f"{blanks}if ({condition})"),
+            Edit("after", end, f"{blanks}{self.source.unit}{self.source.leave(place.line)}"),
+        ]
 
     def before(self, place: Place | None, *lines: str) -> list[Edit]:
         """Lines before a line, indented as it is."""

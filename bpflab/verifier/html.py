@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .log import Place
@@ -12,47 +14,22 @@ if TYPE_CHECKING:
     from . import Explanation
 
 _AROUND = 2  # source lines shown before and after a marked one
-_LOG_SHOWN = 400_000  # characters; a notebook with a log of 16 MB could not be opened any more
+_LOG_SHOWN = 200_000  # characters; a notebook with a log of 16 MB could not be opened any more
 
-# JupyterLab's own colours where it is there, and readable ones of both themes elsewhere
-_STYLE = """
-.bpflab-verifier { --bv-bad: var(--jp-error-color1, #d32f2f); --bv-why: var(--jp-warn-color1, #b26a00);
-  --bv-good: var(--jp-success-color1, #2e7d32); --bv-line: var(--jp-border-color2, #8886);
-  --bv-dim: var(--jp-content-font-color2, #888); font-size: var(--jp-content-font-size1, 14px); max-width: 76em; }
-.bpflab-verifier p { margin: .5em 0; }
-.bpflab-verifier .bv-summary { font-weight: 600; border-left: 4px solid var(--bv-bad); padding-left: .6em; }
-.bpflab-verifier .bv-code, .bpflab-verifier pre { font-family: var(--jp-code-font-family, monospace);
-  font-size: var(--jp-code-font-size, 13px); line-height: 1.45; }
-.bpflab-verifier .bv-code { border: 1px solid var(--bv-line); padding: .3em 0; overflow-x: auto; margin: .5em 0; }
-.bpflab-verifier .bv-row { white-space: pre; padding: 0 .6em; border-left: 4px solid transparent; width: max-content; min-width: 100%;
-  box-sizing: border-box; }
-.bpflab-verifier .bv-n { display: inline-block; min-width: 3.2em; color: var(--bv-dim); user-select: none; text-align: right;
-  padding-right: 1em; }
-.bpflab-verifier .bv-failing { border-left-color: var(--bv-bad); background: color-mix(in srgb, var(--bv-bad) 14%, transparent); }
-.bpflab-verifier .bv-cause { border-left-color: var(--bv-why); background: color-mix(in srgb, var(--bv-why) 14%, transparent); }
-.bpflab-verifier .bv-note { white-space: normal; padding-left: 5em; width: auto; font-family: var(--jp-content-font-family, sans-serif); }
-.bpflab-verifier .bv-note.bv-failing b { color: var(--bv-bad); }
-.bpflab-verifier .bv-note.bv-cause b { color: var(--bv-why); }
-.bpflab-verifier .bv-add { background: color-mix(in srgb, var(--bv-good) 16%, transparent); border-left-color: var(--bv-good); }
-.bpflab-verifier .bv-del { background: color-mix(in srgb, var(--bv-bad) 10%, transparent); border-left-color: var(--bv-bad); }
-.bpflab-verifier .bv-gap { color: var(--bv-dim); }
-.bpflab-verifier details { margin: .4em 0; }
-.bpflab-verifier summary { cursor: pointer; color: var(--jp-content-link-color, #1976d2); }
-.bpflab-verifier details > div, .bpflab-verifier details > pre { max-height: 26em; overflow: auto; border: 1px solid var(--bv-line);
-  padding: .5em .6em; margin: .3em 0; }
-.bpflab-verifier .bv-stop { margin: .55em 0 0; font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px);
-  font-weight: 600; }
-.bpflab-verifier table.bv-steps { border-collapse: collapse; margin: 0; font-size: var(--jp-code-font-size, 13px); table-layout: auto; width: auto; }
-.bpflab-verifier table.bv-steps td { text-align: left; vertical-align: top; padding: 0 1.2em 0 0; border: 0; background: none; }
-.bpflab-verifier table.bv-steps td:first-child { color: var(--bv-dim); text-align: right; min-width: 3em; font-family: var(--jp-code-font-family, monospace); }
-.bpflab-verifier table.bv-steps td:nth-child(2) { white-space: pre; font-family: var(--jp-code-font-family, monospace); color: var(--bv-dim); }
-"""
+
+@cache
+def _style() -> str:
+    return Path(__file__).with_name("static").joinpath("explanation.css").read_text()
 
 
 def of(found: Explanation) -> str:
     """The explanation, whole."""
     name = f" <code>{escape(found.program)}</code>" if found.program else ""
-    parts = [f"<style>{_STYLE}</style>", f'<p class="bv-summary">The verifier rejected{name}: {escape(found.summary)}</p>', _code(found)]
+    parts = [
+        f"<style>{_style()}</style>",
+        f'<p class="bv-summary">The verifier rejected{name}: {escape(found.summary)}</p>',
+        _code(found),
+    ]
     if found.reason:
         parts.append(f"<p>{escape(found.reason)}</p>")
     if found.advice:
@@ -88,7 +65,11 @@ def _code(found: Explanation) -> str:
         else:
             label = f"{place.file}:{place.line}  " if place.line else ""
             loose.append((label + place.text, words, kind))
-    shown = sorted({n for line in marks for n in range(line - _AROUND, line + _AROUND + 1) if n in source}) if source else []
+    shown = (
+        sorted({n for line in marks for n in range(line - _AROUND, line + _AROUND + 1) if n in source})
+        if source
+        else []
+    )
     for i, number in enumerate(shown):
         if i and number > shown[i - 1] + 1:
             rows.append('<div class="bv-row bv-gap"><span class="bv-n">…</span></div>')
@@ -105,7 +86,10 @@ def _change(found: Explanation) -> str:
     if not found.edits or not found.source:
         return ""
     kinds = {"+": "add", "-": "del", " ": ""}
-    rows = "".join(_row(f"{number or ''} {sign}", line.expandtabs(4), kinds[sign]) for sign, number, line in diff(found.source, found.edits))
+    rows = "".join(
+        _row(f"{number or ''} {sign}", line.expandtabs(4), kinds[sign])
+        for sign, number, line in diff(found.source, found.edits)
+    )
     return f'<div class="bv-code bv-change">{rows}</div>'
 
 
@@ -114,7 +98,8 @@ def _report(found: Explanation) -> str:
     if not said or found.kind == "reported":
         return ""
     events = "".join(
-        f"<li>{escape(f'{e.place.file}:{e.place.line}' if e.place else f'instruction {e.insn}')}: {escape(e.label)}: {escape(e.text)}</li>" for e in said.path
+        f"<li>{escape(f'{e.place.file}:{e.place.line}' if e.place else f'instruction {e.insn}')}: {escape(e.label)}: {escape(e.text)}</li>"
+        for e in said.path
     )
     return (
         f"<details><summary>The kernel’s own report: {escape(said.problem or said.category)}</summary><div><p>{escape(said.reason)}</p>"
@@ -125,13 +110,16 @@ def _report(found: Explanation) -> str:
 def _path(found: Explanation) -> str:
     if not found.path:
         return ""
-    rows = [f'<p class="bv-gap">{found.left_out:,} instructions before these are left out</p>'] if found.left_out else []
+    rows = (
+        [f'<p class="bv-gap">{found.left_out:,} instructions before these are left out</p>'] if found.left_out else []
+    )
     for stop in found.path:
         place = stop.place
         label = f"{place.line}  " if place and place.line else ""
         rows.append(f'<p class="bv-stop">{escape(label + (place.text if place else "(code of the compiler)"))}</p>')
         cells = "".join(
-            f"<tr><td>{insn}</td><td>{escape(asm)}</td><td>{'<br>'.join(map(escape, known))}</td></tr>" for insn, asm, known in stop.steps
+            f"<tr><td>{insn}</td><td>{escape(asm)}</td><td>{'<br>'.join(map(escape, known))}</td></tr>"
+            for insn, asm, known in stop.steps
         )
         rows.append(f'<table class="bv-steps"><tbody>{cells}</tbody></table>')
     count = sum(len(stop.steps) for stop in found.path) + found.left_out

@@ -1,16 +1,16 @@
 """The structured report that kernels since 7.3 put behind a verdict (kernel/bpf/diagnostics.c).
 
-    Verification failed: Register Type Safety: Unreadable register
+Verification failed: Register Type Safety: Unreadable register
 
-    Reason:
-      ...
-    At:
-      name @ file.c:12:5
-      ...
-    Causal path:
-      ...
-    Suggestion:
-      ...
+Reason:
+  ...
+At:
+  name @ file.c:12:5
+  ...
+Causal path:
+  ...
+Suggestion:
+  ...
 """
 
 from __future__ import annotations
@@ -114,7 +114,12 @@ def _events(section: str) -> list[Event]:
     for line in section.split("\n"):
         where = _WHERE.match(line)
         if where:
-            found.append(Event(place=Place(where[2], int(where[3]), "") if where[2] else None, insn=int(where[4]) if where[4] else None))
+            found.append(
+                Event(
+                    place=Place(where[2], int(where[3]), "") if where[2] else None,
+                    insn=int(where[4]) if where[4] else None,
+                )
+            )
             more = False
             continue
         if not found:

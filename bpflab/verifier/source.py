@@ -55,7 +55,12 @@ class Source:
     def _each_function(self):
         depth, start = 0, None
         for i, line in enumerate(self._code, self.first):
-            if depth == 0 and start is None and re.match(r"[A-Za-z_].*\)\s*\{?\s*$", line) and not re.match(r"(SEC|struct|union|enum)\b.*[^)]$", line):
+            if (
+                depth == 0
+                and start is None
+                and re.match(r"[A-Za-z_].*\)\s*\{?\s*$", line)
+                and not re.match(r"(SEC|struct|union|enum)\b.*[^)]$", line)
+            ):
                 start = i
             if depth == 0 and start is not None and ";" in line and "{" not in line:
                 start = None
@@ -83,7 +88,9 @@ class Source:
         around = self.function(number)
         if around:
             found = [
-                m[0] for i in range(around[0], around[1] + 1) if (m := re.search(r"\breturn\s*(?:-?\d+|[A-Z]\w*)?\s*;", self.code(i)))
+                m[0]
+                for i in range(around[0], around[1] + 1)
+                if (m := re.search(r"\breturn\s*(?:-?\d+|[A-Z]\w*)?\s*;", self.code(i)))
             ]
             if found:
                 usual = [one for one in found if re.search(r"PASS|_OK\b|\b0\b", one)]
@@ -95,7 +102,9 @@ class Source:
     def declaration(self, name: str, number: int) -> int | None:
         """The line that declares a variable, above a line and in the same function."""
         around = self.function(number)
-        pattern = re.compile(rf"^\s*(?:(?:const|volatile|unsigned|signed|static|struct|union|enum)\s+)*[A-Za-z_]\w*[\s*]+(?:[^;(]*[,\s*])?{re.escape(name)}\b\s*(?:[=,;\[]|$)")
+        pattern = re.compile(
+            rf"^\s*(?:(?:const|volatile|unsigned|signed|static|struct|union|enum)\s+)*[A-Za-z_]\w*[\s*]+(?:[^;(]*[,\s*])?{re.escape(name)}\b\s*(?:[=,;\[]|$)"
+        )
         for i in range(number, (around[0] if around else self.first) - 1, -1):
             line = self.code(i)
             if pattern.match(line) and not re.match(r"\s*(return|goto|else|case)\b", line):

@@ -105,7 +105,11 @@ def words(value: str) -> str:
     if base in ("pkt", "pkt_meta"):
         proved = _int(known.get("r")) or 0
         moved = _offset_words(known)
-        text += f"{' ' + moved + ',' if moved else ''} with {_bytes(proved)} proved" if proved else f"{' ' + moved if moved else ''}, no byte of it proved"
+        text += (
+            f"{' ' + moved + ',' if moved else ''} with {_bytes(proved)} proved"
+            if proved
+            else f"{' ' + moved if moved else ''}, no byte of it proved"
+        )
     else:
         moved = _offset_words(known)
         text += f" {moved}" if moved else ""
@@ -168,7 +172,7 @@ def _number_words(value: str) -> str:
 
 
 def _grouped(n: int) -> str:
-    return f"{n:,}" if abs(n) < 10**7 else f"{n:#x}"
+    return f"{n:,}" if abs(n) < 10**10 else f"{n:#x}"
 
 
 def slot_words(name: str, value: str) -> str:

@@ -16,7 +16,11 @@ _WIDTH = 100
 
 def of(found: Explanation) -> str:
     """The explanation without path and log."""
-    parts = [f"the verifier rejected program '{found.program}': {found.summary}" if found.program else f"the verifier rejected the program: {found.summary}"]
+    parts = [
+        f"the verifier rejected program '{found.program}': {found.summary}"
+        if found.program
+        else f"the verifier rejected the program: {found.summary}"
+    ]
     quoted = quote(found)
     if quoted:
         parts.append("\n".join(quoted))
@@ -59,7 +63,10 @@ def change(found: Explanation) -> list[str]:
     """The proposed change as the lines of a diff, each with its number in the source as it is."""
     if not found.edits or not found.source:
         return []
-    return [f"{sign} {number:>4}  {line}" if number else f"{sign}       {line}" for sign, number, line in diff(found.source, found.edits)]
+    return [
+        f"{sign} {number:>4}  {line}" if number else f"{sign}       {line}"
+        for sign, number, line in diff(found.source, found.edits)
+    ]
 
 
 def diff(source: Source, edits) -> list[tuple[str, int | None, str]]:

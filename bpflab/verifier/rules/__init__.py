@@ -64,7 +64,12 @@ def _fits(case: Case, match: re.Match) -> bool:
     if not register or not case.path.steps:
         return True
     step = case.path.steps[-1]
-    return step.code == 0x85 or step.code == 0x95 and register == "0" or re.search(rf"\b[rw]{register}\b", step.asm) is not None
+    return (
+        step.code == 0x85
+        or step.code == 0x95
+        and register == "0"
+        or re.search(rf"\b[rw]{register}\b", step.asm) is not None
+    )
 
 
-from . import access, arguments, arithmetic, calls, ends, packets, registers, resources, structure  # noqa: E402, F401
+from . import access, arguments, arithmetic, bounds, calls, ends, packets, registers, resources, structure  # noqa: E402, F401

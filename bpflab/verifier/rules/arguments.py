@@ -6,10 +6,10 @@ import re
 
 from .. import states
 from ..case import Case, Finding
-from .access import check_place, limit
 from ..log import Place
 from ..path import called
 from . import rule
+from .bounds import check_place, limit
 
 _EXPECTED = {
     "fp": "a variable on the stack",
@@ -47,13 +47,25 @@ def argument_type(case: Case, match: re.Match) -> Finding:
     register, name = int(match["reg"]), called(case.asm) or "the function"
     wanted = [_EXPECTED.get(word.strip("_ "), "") for word in match["wanted"].split(",")]
     wanted = list(dict.fromkeys(word for word in wanted if word))
-    has = states.words(match["type"] + ("0" if match["type"] == "fp" else "()")) if match["type"] not in ("scalar", "inv") else "a number"
+    has = (
+        states.words(match["type"] + ("0" if match["type"] == "fp" else "()"))
+        if match["type"] not in ("scalar", "inv")
+        else "a number"
+    )
     has = "a pointer to the stack" if match["type"] == "fp" else has
-    takes = " or ".join([", ".join(wanted[:-1]), wanted[-1]] if len(wanted) > 1 else wanted) or match["wanted"].strip() or "something else"
+    takes = (
+        " or ".join([", ".join(wanted[:-1]), wanted[-1]] if len(wanted) > 1 else wanted)
+        or match["wanted"].strip()
+        or "something else"
+    )
     found = Finding(
         "argument-type",
         f"the {_ordinal(register)} argument of {name}() is {has}, and it takes {'a pointer' if len(wanted) > 2 else takes}",
-        (f"It takes {takes}." if len(wanted) <= 2 else "It takes a pointer to memory: a variable on the stack, a value of a map, the packet.")
+        (
+            f"It takes {takes}."
+            if len(wanted) <= 2
+            else "It takes a pointer to memory: a variable on the stack, a value of a map, the packet."
+        )
         + (f" Here {case.words(register)}." if case.words(register) else ""),
         f"r{register} is {has}",
         advice="see the order and the types of its arguments in bpf-helpers(7)"
@@ -87,7 +99,9 @@ def size_unbounded(case: Case, match: re.Match) -> Finding:
 def size_negative(case: Case, match: re.Match) -> Finding:
     known = states.fields(case.value(int(match["reg"])) or "")
     if "smax" not in known:  # its greatest is not known either
-        return _size(case, int(match["reg"]), "size-unbounded", "may be any number", "it has neither a lower nor an upper limit")
+        return _size(
+            case, int(match["reg"]), "size-unbounded", "may be any number", "it has neither a lower nor an upper limit"
+        )
     found = _size(case, int(match["reg"]), "size-negative", "may be negative", "it may be negative")
     variable = case.assigned(found.cause)
     if variable:
@@ -163,7 +177,11 @@ def _size(case: Case, register: int, kind: str, state: str, short: str) -> Findi
     return found
 
 
-@rule(r"^R(?P<reg>\d+) is not a known constant", r"^R(?P<reg>\d+) must be a known constant", r"^R(?P<reg>\d+) (?:is not a|doesn't have) constant")
+@rule(
+    r"^R(?P<reg>\d+) is not a known constant",
+    r"^R(?P<reg>\d+) must be a known constant",
+    r"^R(?P<reg>\d+) (?:is not a|doesn't have) constant",
+)
 def constant(case: Case, match: re.Match) -> Finding:
     name = called(case.asm) or "the function"
     found = Finding(

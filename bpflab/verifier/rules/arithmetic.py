@@ -78,7 +78,11 @@ def shift(case: Case, match: re.Match) -> Finding:
     )
 
 
-@rule(r"^BPF_ATOMIC (?:stores into|loads from) R(?P<reg>\d+) (?P<type>\w+) is not allowed", r"^invalid atomic operand size", r"^BPF_ATOMIC uses invalid")
+@rule(
+    r"^BPF_ATOMIC (?:stores into|loads from) R(?P<reg>\d+) (?P<type>\w+) is not allowed",
+    r"^invalid atomic operand size",
+    r"^BPF_ATOMIC uses invalid",
+)
 def atomic(case: Case, match: re.Match) -> Finding:
     what = states.words(f"{match['type']}()") if match.groupdict().get("type") else ""
     return Finding(

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 
 from ..case import Case, Finding
-from ..source import Edit
 from ..log import Place
 from ..path import called
+from ..source import Edit
 from . import rule
 
 # may_sleep helpers: bpf_*_proto with .might_sleep, and those that only sleepable programs got before that flag existed
-_SLEEPING = {"bpf_copy_from_user", "bpf_copy_from_user_task", "bpf_ima_file_hash", "bpf_ima_inode_hash", "bpf_copy_from_user_str"}
+_SLEEPING = {
+    "bpf_copy_from_user",
+    "bpf_copy_from_user_task",
+    "bpf_ima_file_hash",
+    "bpf_ima_inode_hash",
+    "bpf_copy_from_user_str",
+}
 
 
 # license_is_gpl_compatible() in include/linux/license.h
@@ -98,11 +104,17 @@ def _line_with(case: Case, word: str) -> Place | None:
     if not case.source:
         return None
     numbers = range(case.source.first, case.source.first + len(case.source.lines))
-    found = [n for n in numbers if re.search(rf"\b{re.escape(word)}\b", case.source.code(n)) and case.source.function(n)]
+    found = [
+        n for n in numbers if re.search(rf"\b{re.escape(word)}\b", case.source.code(n)) and case.source.function(n)
+    ]
     return Place(case.source.name, found[0], case.source.line(found[0]).strip()) if len(found) == 1 else None
 
 
-@rule(r"^cannot call GPL.restricted function from non-GPL compatible program", r"^cannot call kernel function from non-GPL compatible program", r"^kernel function .*GPL")
+@rule(
+    r"^cannot call GPL.restricted function from non-GPL compatible program",
+    r"^cannot call kernel function from non-GPL compatible program",
+    r"^kernel function .*GPL",
+)
 def licence(case: Case, match: re.Match) -> Finding:
     name = called(case.asm) or "this function"
     found = Finding(

@@ -24,14 +24,22 @@ def value(case: Case, match: re.Match) -> Finding:
         f"{what} may return {allowed}" if low is not None else f"{what} has to return a number",
         "The kernel acts upon what a program returns, and knows what to do for these values only.",
         "",
-        advice=f"return {low} to {high}" if low is not None and low != high else f"return {low}" if low is not None else "return a number",
+        advice=f"return {low} to {high}"
+        if low is not None and low != high
+        else f"return {low}"
+        if low is not None
+        else "return a number",
     )
     if least is not None and least == most:
         found.summary += f", and this one returns {least}"
         found.failing = f"returns {least}"
     elif low is not None:
         found.summary += ", and this one may return something else"
-        found.failing = f"may return {least:,} to {most:,}" if least is not None and most is not None and most < 1 << 33 else "may return anything"
+        found.failing = (
+            f"may return {least:,} to {most:,}"
+            if least is not None and most is not None and most < 1 << 33
+            else "may return anything"
+        )
     elif groups.get("type"):
         found.summary += ", and this one returns a pointer"
         found.failing = "returns a pointer"

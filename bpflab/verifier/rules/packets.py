@@ -33,7 +33,9 @@ def packet(case: Case, match: re.Match) -> Finding:
     end = int(groups["off"]) + int(groups["size"]) if groups.get("off") else None
     proved = int(groups["r"]) if groups.get("r") else None
     varies = bool(groups.get("id")) and groups["id"] != "0"
-    rule_text = "Each byte of a packet has to be compared with data_end before it is touched, for a packet may end anywhere."
+    rule_text = (
+        "Each byte of a packet has to be compared with data_end before it is touched, for a packet may end anywhere."
+    )
     checks = _end_checks(case) if case.path.steps else []
     if varies:
         return _moved(case, register, rule_text, end, proved)
@@ -98,7 +100,9 @@ def _moved(case: Case, register: int, rule_text: str, end: int | None, proved: i
         if not proved
         else f"behind the number that varies, the program reads up to byte {end}, but only {proved} were compared with data_end",
         f"{rule_text} Once a number from the packet was added, what was proved before no longer counts.",
-        "no byte behind the moved pointer is proved" if not proved else f"{proved} bytes are proved behind the moved pointer",
+        "no byte behind the moved pointer is proved"
+        if not proved
+        else f"{proved} bytes are proved behind the moved pointer",
         advice="compare the moved pointer, and what you read behind it, with data_end once more",
     )
     if not case.path.steps:
@@ -120,7 +124,15 @@ def _moved(case: Case, register: int, rule_text: str, end: int | None, proved: i
 
 def _end_name(case: Case) -> str | None:
     """The variable that holds data_end."""
-    found = {m[1] for line in case.source.lines if (m := re.search(r"(\w+)\s*=\s*\(void \*\)\s*\(long\)\s*\w+->data_end", line))} if case.source else set()
+    found = (
+        {
+            m[1]
+            for line in case.source.lines
+            if (m := re.search(r"(\w+)\s*=\s*\(void \*\)\s*\(long\)\s*\w+->data_end", line))
+        }
+        if case.source
+        else set()
+    )
     return found.pop() if len(found) == 1 else None
 
 
@@ -131,5 +143,5 @@ def packet_readonly(case: Case, match: re.Match) -> Finding:
         "programs of this type may read the packet, but not write to it",
         "Socket filters, cgroup programs and some others see a packet that is shared with the rest of the kernel.",
         "writes to the packet",
-        advice="use SEC(\"tc\") or SEC(\"xdp\") for a program that changes packets",
+        advice='use SEC("tc") or SEC("xdp") for a program that changes packets',
     )

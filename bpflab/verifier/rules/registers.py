@@ -15,12 +15,24 @@ _MOVES_PACKET = {
     *("bpf_xdp_adjust_head", "bpf_xdp_adjust_tail", "bpf_xdp_adjust_meta", "bpf_skb_pull_data", "bpf_skb_change_head"),
     *("bpf_skb_change_tail", "bpf_skb_change_proto", "bpf_skb_adjust_room", "bpf_skb_store_bytes", "bpf_skb_vlan_push"),
     *("bpf_skb_vlan_pop", "bpf_l3_csum_replace", "bpf_l4_csum_replace", "bpf_clone_redirect", "bpf_msg_pull_data"),
-    *("bpf_msg_push_data", "bpf_msg_pop_data", "bpf_lwt_push_encap", "bpf_lwt_seg6_store_bytes", "bpf_lwt_seg6_adjust_srh"),
+    *(
+        "bpf_msg_push_data",
+        "bpf_msg_pop_data",
+        "bpf_lwt_push_encap",
+        "bpf_lwt_seg6_store_bytes",
+        "bpf_lwt_seg6_adjust_srh",
+    ),
     *("bpf_lwt_seg6_action", "bpf_store_hdr_opt", "bpf_sk_assign", "bpf_set_hash_invalid"),
 }
 _RELEASES = {
     *("bpf_ringbuf_submit", "bpf_ringbuf_discard", "bpf_sk_release", "bpf_task_release", "bpf_cgroup_release"),
-    *("bpf_obj_drop_impl", "bpf_ringbuf_submit_dynptr", "bpf_ringbuf_discard_dynptr", "bpf_cpumask_release", "bpf_put_file"),
+    *(
+        "bpf_obj_drop_impl",
+        "bpf_ringbuf_submit_dynptr",
+        "bpf_ringbuf_discard_dynptr",
+        "bpf_cpumask_release",
+        "bpf_put_file",
+    ),
 }
 
 
@@ -29,7 +41,9 @@ def unset(case: Case, match: re.Match) -> Finding:
     register = int(match["reg"])
     origin = case.origin(register)
     if register == 0 and case.asm == "exit" and origin.kind in ("unset", "lost", "call"):
-        if origin.kind == "call" and re.match(r"call (#0|kernel-function#0|unknown#0)$", case.path.steps[origin.index].asm):
+        if origin.kind == "call" and re.match(
+            r"call (#0|kernel-function#0|unknown#0)$", case.path.steps[origin.index].asm
+        ):
             return _kfunc_missing(case, origin.index)
         if origin.kind == "call":
             callee = next((i for i in range(origin.index, case.last) if case.path.parent[i] == origin.index), None)
@@ -45,7 +59,9 @@ def unset(case: Case, match: re.Match) -> Finding:
             )
         found = Finding(
             "return-unset",
-            "the program ends without a value to return" if origin.kind == "unset" else "the program ends, and what it returns was not set",
+            "the program ends without a value to return"
+            if origin.kind == "unset"
+            else "the program ends, and what it returns was not set",
             "What a program returns stands in r0, and each way through it has to set r0: the kernel acts upon it.",
             "r0 was never set",
             advice="return a number on each way through the program",
@@ -149,7 +165,11 @@ def scalar(case: Case, match: re.Match) -> Finding:
         place = case.place(origin.index)
         if place != case.path.steps[-1].place:
             found.cause = place
-            found.note = "the number comes from here" if origin.kind == "load" else f"{case.call(origin.index)}() returns a number"
+            found.note = (
+                "the number comes from here"
+                if origin.kind == "load"
+                else f"{case.call(origin.index)}() returns a number"
+            )
     return found
 
 
@@ -281,10 +301,20 @@ def frame_pointer(case: Case, match: re.Match) -> Finding:
     )
 
 
-@rule(r"^R(?P<reg>\d+) leaks addr (?P<where>[\w ]+)", r"^leaking pointer from stack", r"^R(?P<reg>\d+) is (?:a pointer|not a known value).*leak")
+@rule(
+    r"^R(?P<reg>\d+) leaks addr (?P<where>[\w ]+)",
+    r"^leaking pointer from stack",
+    r"^R(?P<reg>\d+) is (?:a pointer|not a known value).*leak",
+)
 def leak(case: Case, match: re.Match) -> Finding:
     where = (match.groupdict().get("where") or "out of the program").strip()
-    place = {"into map": "a map", "as return value": "what it returns", "into ctx": "the context", "into mem": "memory", "into packet": "the packet"}
+    place = {
+        "into map": "a map",
+        "as return value": "what it returns",
+        "into ctx": "the context",
+        "into mem": "memory",
+        "into packet": "the packet",
+    }
     return Finding(
         "pointer-leak",
         f"the program puts an address of the kernel's into {place.get(where, where)}",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from ..case import Case, Finding
-from ..source import Edit
 from ..log import Place
 from ..path import called
+from ..source import Edit
 from . import rule
 
 _RELEASE = {
@@ -52,7 +52,11 @@ def leaked(case: Case, match: re.Match) -> Finding:
     way = _way_out(case)
     if way:
         found.place = way
-        call = {"bpf_ringbuf_reserve": f"bpf_ringbuf_discard({variable}, 0);", "bpf_sk_lookup_tcp": f"bpf_sk_release({variable});", "bpf_sk_lookup_udp": f"bpf_sk_release({variable});"}.get(name)
+        call = {
+            "bpf_ringbuf_reserve": f"bpf_ringbuf_discard({variable}, 0);",
+            "bpf_sk_lookup_tcp": f"bpf_sk_release({variable});",
+            "bpf_sk_lookup_udp": f"bpf_sk_release({variable});",
+        }.get(name)
         if variable and call and case.owned(way):
             found.edits = _insert_release(case, way, call)
             found.advice = f"write {call} before this return"
@@ -72,7 +76,9 @@ def _way_out(case: Case) -> Place | None:
             continue
         condition = re.match(r"(?:if|while) \(.*\)$", place.text)
         following = case.source.line(place.line + 1).strip() if condition and place.line + 1 in case.source else ""
-        jumps = case.path.steps[i].jumped_to is not None or (i < case.last and case.path.steps[i + 1].insn != case.path.steps[i].insn + 1)
+        jumps = case.path.steps[i].jumped_to is not None or (
+            i < case.last and case.path.steps[i + 1].insn != case.path.steps[i].insn + 1
+        )
         if condition and jumps and re.match(r"return\b", following) and not _leaves_anyway(case, place.line + 2):
             return Place(place.file, place.line + 1, following)
         return place if place.text.startswith("return") else None
@@ -136,7 +142,9 @@ def lock_kept(case: Case, match: re.Match) -> Finding:
     elif argument and case.owned(place) and place.text == "}":
         above = place.line - 1
         if above in case.source and case.source.line(above).strip().startswith("return"):
-            found.edits = case.before(Place(place.file, above, case.source.line(above).strip()), f"bpf_spin_unlock({argument[1]});")
+            found.edits = case.before(
+                Place(place.file, above, case.source.line(above).strip()), f"bpf_spin_unlock({argument[1]});"
+            )
     return found
 
 
@@ -151,7 +159,11 @@ def _lock_place(case: Case, found: Finding) -> None:
         found.cause, found.note = case.place(taken), "the lock is taken here"
 
 
-@rule(r"^function calls are not allowed while holding a lock", r"^Locking two bpf_spin_locks are not allowed", r"^(?:kernel function|kfunc) \w+ .*while holding.*lock")
+@rule(
+    r"^function calls are not allowed while holding a lock",
+    r"^Locking two bpf_spin_locks are not allowed",
+    r"^(?:kernel function|kfunc) \w+ .*while holding.*lock",
+)
 def lock_call(case: Case, match: re.Match) -> Finding:
     name = called(case.asm) or "a function"
     locking = name in ("bpf_spin_lock", "bpf_res_spin_lock")
@@ -186,7 +198,11 @@ def lock_call(case: Case, match: re.Match) -> Finding:
     return found
 
 
-@rule(r"^bpf_spin_unlock without taking a lock", r"^bpf_spin_unlock of different lock", r"^bpf_res_spin_unlock .*(?:without|cannot be out of order)")
+@rule(
+    r"^bpf_spin_unlock without taking a lock",
+    r"^bpf_spin_unlock of different lock",
+    r"^bpf_res_spin_unlock .*(?:without|cannot be out of order)",
+)
 def lock_unpaired(case: Case, match: re.Match) -> Finding:
     return Finding(
         "lock-unpaired",
@@ -197,7 +213,9 @@ def lock_unpaired(case: Case, match: re.Match) -> Finding:
     )
 
 
-@rule(r"^(?:direct loading of )?(?P<what>bpf_spin_lock|bpf_timer|bpf_wq|kptr|bpf_list_head|bpf_rb_root|bpf_res_spin_lock) cannot be accessed (?:directly|indirectly) by")
+@rule(
+    r"^(?:direct loading of )?(?P<what>bpf_spin_lock|bpf_timer|bpf_wq|kptr|bpf_list_head|bpf_rb_root|bpf_res_spin_lock) cannot be accessed (?:directly|indirectly) by"
+)
 def lock_access(case: Case, match: re.Match) -> Finding:
     what = match["what"]
     return Finding(
@@ -209,10 +227,20 @@ def lock_access(case: Case, match: re.Match) -> Finding:
     )
 
 
-@rule(r"^bpf_rcu_read_unlock is missing", r"^BPF_EXIT instruction in .* cannot be used inside bpf_rcu_read_lock-ed region", r"^unmatched rcu read (?:un)?lock")
+@rule(
+    r"^bpf_rcu_read_unlock is missing",
+    r"^BPF_EXIT instruction in .* cannot be used inside bpf_rcu_read_lock-ed region",
+    r"^unmatched rcu read (?:un)?lock",
+)
 def rcu_kept(case: Case, match: re.Match) -> Finding:
     if "unmatched" in match[0]:
-        return Finding("rcu-unpaired", "bpf_rcu_read_unlock() without bpf_rcu_read_lock()", "The two belong together on every way.", "nothing is locked here", advice="lock first")
+        return Finding(
+            "rcu-unpaired",
+            "bpf_rcu_read_unlock() without bpf_rcu_read_lock()",
+            "The two belong together on every way.",
+            "nothing is locked here",
+            advice="lock first",
+        )
     found = Finding(
         "rcu-kept",
         "the program ends between bpf_rcu_read_lock() and bpf_rcu_read_unlock()",
@@ -226,7 +254,10 @@ def rcu_kept(case: Case, match: re.Match) -> Finding:
     return found
 
 
-@rule(r"^BPF_EXIT instruction in .* cannot be used inside bpf_(?P<what>\w+)-ed region", r"^(?P<what>\d+ bpf_preempt_enable)s? (?:is|are) missing")
+@rule(
+    r"^BPF_EXIT instruction in .* cannot be used inside bpf_(?P<what>\w+)-ed region",
+    r"^(?P<what>\d+ bpf_preempt_enable)s? (?:is|are) missing",
+)
 def region_kept(case: Case, match: re.Match) -> Finding:
     return Finding(
         "region-kept",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from ..case import Case, Finding
 from .. import states
+from ..case import Case, Finding
 from ..log import Place
 from . import rule
 
@@ -46,11 +46,18 @@ def _loop_limit(case: Case, loop: tuple[int, int, int]) -> tuple[int, str] | Non
                 value = case.value(register, i)
                 if states.kind(value) == "scalar" and states.number(value) is None:
                     high = states.bounds(value)[1]
-                    return -1, f"a number that may be up to {high:,}" if high is not None and high < 1 << 33 else "a number that may be anything"
+                    return (
+                        -1,
+                        f"a number that may be up to {high:,}"
+                        if high is not None and high < 1 << 33
+                        else "a number that may be anything",
+                    )
         if condition and condition[3] is not None:
             value = case.value(condition[0], i)
             if states.kind(value) == "scalar" and states.number(value) is None:
-                return -1, "a number that the program reads anew in each round" if case.origin(condition[0], i).kind == "load" else "a number that may be anything"
+                return -1, "a number that the program reads anew in each round" if case.origin(
+                    condition[0], i
+                ).kind == "load" else "a number that may be anything"
             return int(condition[3], 0), ""
     return None
 
@@ -80,8 +87,12 @@ def too_many(case: Case, match: re.Match) -> Finding:
         )
         bounded = re.match(r"for \(([\w ]+ (\w+) = 0); \2 < (\w+); ", head.text) if head else None
         if bounded:
-            found.edits = case.swap(head, f"{bounded[2]} < {bounded[3]};", f"{bounded[2]} < 64 && {bounded[2]} < {bounded[3]};")
-            found.advice = "give the loop a constant limit as well, such as 64, or use bpf_loop(), whose body is verified once"
+            found.edits = case.swap(
+                head, f"{bounded[2]} < {bounded[3]};", f"{bounded[2]} < 64 && {bounded[2]} < {bounded[3]};"
+            )
+            found.advice = (
+                "give the loop a constant limit as well, such as 64, or use bpf_loop(), whose body is verified once"
+            )
         return found
     found = Finding(
         "loop-long" if limit else "too-many-instructions",
@@ -158,7 +169,11 @@ def depth(case: Case, match: re.Match) -> Finding:
     )
 
 
-@rule(r"^combined stack size of (?P<n>\d+) calls is (?P<size>\d+)\. Too large", r"^stack size of (?P<sub>subprog )?\d+ is (?P<size>\d+)\. Too large", r"^frame\d+ stack.*too large")
+@rule(
+    r"^combined stack size of (?P<n>\d+) calls is (?P<size>\d+)\. Too large",
+    r"^stack size of (?P<sub>subprog )?\d+ is (?P<size>\d+)\. Too large",
+    r"^frame\d+ stack.*too large",
+)
 def stack_size(case: Case, match: re.Match) -> Finding:
     groups = match.groupdict()
     return Finding(
@@ -169,7 +184,11 @@ def stack_size(case: Case, match: re.Match) -> Finding:
     )
 
 
-@rule(r"^tail_calls are not allowed when call stack of previous frames is (?P<size>\d+) bytes", r"^tail_call.* not allowed .*(?P<what>non-JITed|bpf-to-bpf)", r"^cannot tail call")
+@rule(
+    r"^tail_calls are not allowed when call stack of previous frames is (?P<size>\d+) bytes",
+    r"^tail_call.* not allowed .*(?P<what>non-JITed|bpf-to-bpf)",
+    r"^cannot tail call",
+)
 def tail_call(case: Case, match: re.Match) -> Finding:
     size = match.groupdict().get("size")
     if not size:
@@ -229,4 +248,3 @@ def too_complex(case: Case, match: re.Match) -> Finding:
         "At each branch the verifier keeps one way for later; it keeps 8,192.",
         advice="branch less: use a table in a map, or move a part into a function that is not static, which is verified by itself",
     )
-
