@@ -52,7 +52,7 @@ def pointer_unchecked(case: Case, match: re.Match) -> Finding:
         name = case.call(origin.index)
         found.summary = f"what {name}() returned {use} before it was compared with NULL"
         found.cause = case.place(origin.index)
-        found.note = f"{name}() {_LOOKUPS.get(name, 'may return NULL')}, and this result was never compared"
+        found.note = f"{name}() {_LOOKUPS.get(name, 'may return NULL')}, and nothing compared it on this way"
         variable = case.variable(found.cause, name)
         if variable:
             found.advice = f"compare {variable} with NULL behind the call"

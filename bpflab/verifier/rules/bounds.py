@@ -26,6 +26,8 @@ def object_bounds(case: Case, match: re.Match) -> Finding | None:
     moved = added(case, below) if below is not None else None
     if "max value is outside" in "\n".join(case.log.said) and moved is not None:
         return _weak_bound(case, moved, f"an index can go past the end of {what}", detail)
+    if offset < 0 and moved is not None:
+        return _below(case, moved, what, detail)
     found = Finding(
         "value-bounds" if value else "memory-bounds",
         f"the access goes past the end of {what}"
@@ -84,7 +86,7 @@ def index_unbounded(case: Case, match: re.Match) -> Finding | None:
     origin = case.origin(moved[1], moved[0])
     if origin.kind in ("load", "call"):
         found.cause = case.place(origin.index)
-        found.note = "the number comes from here, and nothing limits it afterwards"
+        found.note = "the number comes from here, and no limit of it is known where it is used"
     place = case.path.steps[-1].place
     index = re.search(r"(\w+)\[(\w+)\]", place.text) if place else None
     if index and not index[2].isdigit():
@@ -107,6 +109,21 @@ def _elements(case: Case, register: int, array: str) -> int | None:
     found = {int(n) for n in re.findall(rf"\b{re.escape(array)}\[(\d+)\]\s*[;,=]", "\n".join(case.source.lines))}
     found |= {int(n) for n in re.findall(rf"\b{re.escape(array)}\[(\d+)\]\s*\w*\(", "\n".join(case.source.lines))}
     return found.pop() if len(found) == 1 else None
+
+
+def _below(case: Case, moved: tuple[int, int], what: str, detail: str) -> Finding:
+    found = Finding(
+        "index-negative",
+        f"an index may be negative, and lead before the beginning of {what}",
+        f"Here {detail}, when the index is as small as it can be.",
+        "the index may be negative",
+        advice="compare the index with 0 first, or compute it so that it cannot be negative",
+    )
+    origin = case.origin(moved[1], moved[0])
+    if origin.kind in ("load", "call"):
+        found.cause = case.place(origin.index)
+        found.note = "the number comes from here"
+    return found
 
 
 def _weak_bound(
@@ -237,7 +254,7 @@ def stack_index(case: Case, match: re.Match) -> Finding:
     origin = case.origin(moved[1], moved[0])
     if origin.kind in ("load", "call"):
         found.cause = case.place(origin.index)
-        found.note = "the number comes from here, and nothing limits it afterwards"
+        found.note = "the number comes from here, and no limit of it is known where it is used"
     place = case.path.steps[-1].place
     index = re.search(r"(\w+)\[(\w+)\]", place.text) if place else None
     if index:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from .. import states
 from ..case import Case, Finding
 from ..path import operation
 from . import rule
 
+_FARTHEST = 0xFFFF  # MAX_PACKET_OFF, kernel/bpf/verifier.c
 _ACCESS = (
     r"^invalid access to packet, off=(?P<off>-?\d+) size=(?P<size>\d+), R(?P<reg>\d+)"
     r"\(id=(?P<id>\d+),off=(?P<at>-?\d+),r=(?P<r>-?\d+)\)"
@@ -113,12 +115,34 @@ def _moved(case: Case, register: int, rule_text: str, end: int | None, proved: i
         if done and done[1] == "+=" and re.fullmatch(r"r\d+", done[2]):
             found.cause = case.place(i)
             found.note = "here the pointer moves by a number that varies"
+            if not proved and any(check > i for check in _end_checks(case)):
+                return _too_far(case, found, int(done[2][1:]), i)
             variable = case.assigned(found.cause)
             end_name = _end_name(case)
             if variable and end_name and place and re.search(rf"\b{variable}->", place.text):
                 found.edits = case.guard(found.cause, f"(void *)({variable} + 1) > {end_name}")
                 found.advice = f"compare the end of {variable} with {end_name} before you use it"
             break
+    return found
+
+
+def _too_far(case: Case, found: Finding, register: int, index: int) -> Finding:
+    """Of a pointer that was compared, but may be so far off that comparing it proves nothing."""
+    _, high = states.bounds(case.value(register, index))
+    if high is not None and high <= _FARTHEST:
+        return found
+    found.kind = "packet-offset-large"
+    found.summary = (
+        "the pointer into the packet was moved by a number so great that comparing it with data_end proves nothing"
+    )
+    found.reason = (
+        f"The verifier follows a packet pointer up to {_FARTHEST:,} bytes from where it began, which no packet exceeds."
+    )
+    found.failing = "nothing is proved behind a pointer that may be so far off"
+    found.advice = "limit the number before you add it, for instance with & 0x7fff"
+    name = re.search(r"\+ (\w+);", found.cause.text) if found.cause else None
+    if name:
+        found.edits = case.swap(found.cause, f"+ {name[1]};", f"+ ({name[1]} & 0x7fff);")
     return found
 
 
