@@ -37,6 +37,9 @@ def object_bounds(case: Case, match: re.Match) -> Finding | None:
         f"bytes {offset} to {offset + count - 1} of {size}",
         advice=f"stay below byte {size}: an array of n elements ends with element n - 1",
     )
+    if offset < 0:
+        found.summary = f"the access begins before the beginning of {what}"
+        found.advice = "begin with byte 0: see what is added to the pointer, or subtracted from it"
     if case.asm.startswith("call"):
         found.failing = f"{count} bytes from byte {offset}, of {size}"
         found.advice = "hand over a size that fits, such as sizeof of what the pointer points to"

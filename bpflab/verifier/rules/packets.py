@@ -98,7 +98,7 @@ def _bytes(first: int, last: int) -> str:
 def _moved(case: Case, register: int, rule_text: str, end: int | None, proved: int | None) -> Finding:
     found = Finding(
         "packet-offset",
-        "the pointer into the packet was moved by a number that varies, and was not compared with data_end again"
+        "the pointer into the packet was moved by a number that varies, and nothing is proved behind it"
         if not proved
         else f"behind the number that varies, the program reads up to byte {end}, but only {proved} were compared with data_end",
         f"{rule_text} Once a number from the packet was added, what was proved before no longer counts.",
@@ -115,8 +115,13 @@ def _moved(case: Case, register: int, rule_text: str, end: int | None, proved: i
         if done and done[1] == "+=" and re.fullmatch(r"r\d+", done[2]):
             found.cause = case.place(i)
             found.note = "here the pointer moves by a number that varies"
-            if not proved and any(check > i for check in _end_checks(case)):
+            later = [check for check in _end_checks(case) if check > i]
+            if later and proved:
+                found.cause, found.note = case.place(later[0]), f"this proves {proved} bytes behind the moved pointer"
+                break
+            if later:
                 return _too_far(case, found, int(done[2][1:]), i)
+            found.summary = "the pointer into the packet was moved by a number that varies, and was not compared with data_end again"
             variable = case.assigned(found.cause)
             end_name = _end_name(case)
             if variable and end_name and place and re.search(rf"\b{variable}->", place.text):
@@ -128,8 +133,9 @@ def _moved(case: Case, register: int, rule_text: str, end: int | None, proved: i
 
 def _too_far(case: Case, found: Finding, register: int, index: int) -> Finding:
     """Of a pointer that was compared, but may be so far off that comparing it proves nothing."""
-    _, high = states.bounds(case.value(register, index))
-    if high is not None and high <= _FARTHEST:
+    value = case.value(register, index)
+    _, high = states.bounds(value)
+    if value is None or high is not None and high <= _FARTHEST:
         return found
     found.kind = "packet-offset-large"
     found.summary = (
