@@ -31,7 +31,7 @@ char LICENSE[] SEC("license") = "GPL";"""
 
 
 @pytest.fixture(scope="module", params=[LIGHT, DARK])
-def notebook(request, open_notebook, machine):
+def themed(request, open_notebook, machine):
     notebook = open_notebook(f"import bpflab as bl\nlab = bl.Lab({machine!r})", theme=request.param, height=1100)
     notebook.page.get_by_text("lab on").wait_for()
     yield notebook
@@ -39,8 +39,8 @@ def notebook(request, open_notebook, machine):
     assert notebook.errors == []
 
 
-def test_the_rejected_line_and_the_cause_are_marked(notebook):
-    output = notebook.run(PROGRAM)
+def test_the_rejected_line_and_the_cause_are_marked(themed):
+    output = themed.run(PROGRAM)
     shown = output.locator(".bpflab-verifier")
     expect(shown.locator(".bv-summary")).to_contain_text(
         "bpf_map_lookup_elem() returned is used before it was compared with NULL"
@@ -70,8 +70,8 @@ def test_the_rejected_line_and_the_cause_are_marked(notebook):
     assert "Traceback" not in output.inner_text() and len(error.inner_text().strip().splitlines()) == 1
 
 
-def test_path_and_log_unfold(notebook):
-    shown = notebook.run(PROGRAM).locator(".bpflab-verifier")
+def test_path_and_log_unfold(themed):
+    shown = themed.run(PROGRAM).locator(".bpflab-verifier")
     path, log = shown.locator("details.bv-path"), shown.locator("details.bv-log")
     expect(path.locator("table").first).to_be_hidden()
     path.locator("summary").click()
@@ -82,10 +82,10 @@ def test_path_and_log_unfold(notebook):
     expect(log.locator("pre")).to_contain_text("processed ")
 
 
-def test_the_kernel_of_the_notebook_goes_on(notebook):
-    notebook.run(PROGRAM)
-    assert notebook.execute("6 * 7") == "42"
-    assert notebook.execute("'lost' in globals()") == "False"
+def test_the_kernel_of_the_notebook_goes_on(themed):
+    themed.run(PROGRAM)
+    assert themed.execute("6 * 7") == "42"
+    assert themed.execute("'lost' in globals()") == "False"
 
 
 def contrast(locator) -> float:
