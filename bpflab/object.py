@@ -61,11 +61,11 @@ class Object:
         The program's global variables, live: `obj.globals["limit"] = 5`.
     """
 
-    def __init__(self, lab: Lab, name: str, handle: int, btf: Btf | None, programs, maps, data, source=None):
+    def __init__(self, lab: Lab, name: str, handle: int, btf: Btf | None, programs, maps, data, source=None, elf: bytes | None = None):
         self._lab, self.name, self._handle = lab, name, handle
         self.btf = btf
         self.source = source
-        self._elf: bytes | None = None  # the object file, whose .BTF.ext knows the source lines of what libbpf loads
+        self._elf = elf  # the object file, whose .BTF.ext knows the source lines of what libbpf loads
         where = f"object '{name}'"
         self.programs: Mapping[str, Program] = Named("program", where, programs)
         self.maps: Mapping[str, Map] = Named("map", where, maps)
@@ -227,16 +227,15 @@ def load(lab: Lab, source, name: str | None, variables: dict[str, Any], programs
         raise ObjectError(f"'{name}' is no object that libbpf can open: {said or error}; compile it with clang -target bpf -g") from None
     handle = opened["handle"]
     try:
-        made = _load_opened(lab, name, text, data, opened, variables, programs, max_entries, replaces)
+        return load_opened(lab, name, text, data, opened, variables, programs, max_entries, replaces)
     except BaseException:
         if lab.alive:
             lab.ask("objects.close", handle)
         raise
-    made._elf = data
-    return made
 
 
-def _load_opened(lab, name, text, elf, opened, variables, wanted, max_entries, replaces) -> Object:
+def load_opened(lab, name, text, elf, opened, variables, wanted=None, max_entries=None, replaces=None) -> Object:
+    """Load what ``objects.open_object`` opened."""
     handle = opened["handle"]
     where = f"object '{name}'"
     btf = Btf(opened["btf"]) if opened["btf"] else None
@@ -297,7 +296,7 @@ def _load_opened(lab, name, text, elf, opened, variables, wanted, max_entries, r
         for p in opened["programs"]
         if p["name"] in loaded["programs"]
     }
-    return Object(lab, name, handle, btf, programs, maps, data, text)
+    return Object(lab, name, handle, btf, programs, maps, data, text, elf)
 
 
 def _replacements(programs: list[dict], wanted, target: Program | None) -> dict[str, tuple[int, str]]:

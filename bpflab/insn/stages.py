@@ -14,6 +14,7 @@ from ..lab import Lab
 from ..machines import AgentError
 from ..object import Object
 from ..program import Program
+from ..verifier.lines import of_program
 from . import image, native
 from .image import Code, Image
 
@@ -119,11 +120,11 @@ def _load(lab: Lab, data: bytes, name: str, text) -> tuple[Object | None, dict[s
             lab.ask("insns.keep_logs", handle)
         obj, error = None, None
         try:
-            obj = object_._load_opened(lab, name, text, opened, {}, None, None, None)
+            obj = object_.load_opened(lab, name, text, data, opened, {})
         except LabError as refused:
             error = refused
         logs = lab.ask("insns.logs", handle)
-        error = _judged(error, logs, text)
+        error = _judged(error, logs, text, data)
         if obj is None:
             lab.ask("objects.close", handle)
         # a log that does not fit fails the load of a good program
@@ -132,11 +133,11 @@ def _load(lab: Lab, data: bytes, name: str, text) -> tuple[Object | None, dict[s
     return obj, logs, error
 
 
-def _judged(error: LabError | None, logs: dict[str, str], text) -> LabError | None:
+def _judged(error: LabError | None, logs: dict[str, str], text, elf: bytes) -> LabError | None:
     """A refusal as the verifier's, whose log stands in buffers of ours and not in libbpf's."""
     failed = re.search(r"prog '([^']+)': BPF program load failed", str(error))
     if failed and logs.get(failed[1], "").strip() and error.errno != errno.ENOSPC:
-        return VerifierError(failed[1], logs[failed[1]], error.errno, text)
+        return VerifierError(failed[1], logs[failed[1]], error.errno, text, of_program(elf, failed[1]))
     return error
 
 
