@@ -4,7 +4,7 @@ import contextlib
 import threading
 
 # they register what they try
-from . import tries_maps, tries_network, tries_tracing  # noqa: F401
+from . import tries_cgroups, tries_maps, tries_network, tries_sockets, tries_tracing  # noqa: F401
 from .syscalls import CLONE_NEWNET, unshare
 from .tiny import Failed, Kernel, Trial, catalogue
 
@@ -13,6 +13,8 @@ _KINDS = ("attach", "map type", "helper", "command", "setting")
 _ALSO = {
     "tp": "tracepoint",
     "raw_tracepoint": "raw_tp",
+    "raw_tracepoint.w": "raw_tp.w",
+    "raw_tracepoint_writable": "raw_tp.w",
     "ksyscall": "kprobe",
     "kretsyscall": "kretprobe",
     "perf event": "perf_event",
@@ -102,8 +104,9 @@ def missing(feature):
     word = feature.lower()
     if word.startswith("perf event "):
         word = "hardware perf events" if word.split()[-1] in _HARDWARE else "perf_event"
-    word = word.removesuffix(".s").removesuffix(".w")
-    word = _ALSO.get(word, word)
+    if word not in catalogue:
+        word = word.removesuffix(".s")
+        word = _ALSO.get(word, word)
     if word not in catalogue:
         return None
     with _kernel() as kernel:
