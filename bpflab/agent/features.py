@@ -6,7 +6,7 @@ import threading
 # they register what they try
 from . import tries_cgroups, tries_maps, tries_network, tries_sockets, tries_tracing  # noqa: F401
 from .syscalls import CLONE_NEWNET, unshare
-from .tiny import Failed, Kernel, Trial, catalogue
+from .tiny import Failed, Kernel, Trial, catalogue, returns
 
 _KINDS = ("attach", "map type", "helper", "command", "setting")
 # what programs and errors call a feature, where that is not its name in the catalogue
@@ -86,6 +86,16 @@ def table():
         found = _in_threads(lists, kernel)
     rows = [(name, kind, not found[name], how, found[name]) for name, (kind, how, _, _) in catalogue.items()]
     return sorted(rows, key=lambda row: _KINDS.index(row[1]))
+
+
+def loads(number):
+    """Why the smallest program of a type (enum bpf_prog_type) does not load; "" when it does."""
+    try:
+        with _kernel() as kernel, Trial(kernel) as trial:
+            trial.load(number, returns(0))
+    except Failed as error:
+        return str(error)
+    return ""
 
 
 def names():

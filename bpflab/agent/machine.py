@@ -46,6 +46,12 @@ def vmlinux_identity():
     return f"{os.uname().release}-{os.uname().machine}-{size}"
 
 
+def btf():
+    """The kernel's BTF."""
+    with open("/sys/kernel/btf/vmlinux", "rb") as file:
+        return file.read()
+
+
 def vmlinux_h():
     """The kernel's types as C, by bpftool."""
     done = subprocess.run(
