@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -177,36 +178,57 @@ def write(path: Path, machines: list[str]) -> None:
 
 _STYLE = """<style>
 .bl-types { border-collapse: collapse; width: 100%; font-size: 12px; line-height: 1.35; table-layout: fixed }
-.bl-types th, .bl-types td { text-align: left !important; vertical-align: top; padding: 4px 8px; white-space: normal;
+.bl-types th, .bl-types td { text-align: left !important; vertical-align: top; padding: 4px 6px !important; white-space: normal;
   overflow-wrap: break-word; border-bottom: 1px solid var(--jp-border-color2, #ccc) }
-.bl-types .small { color: var(--jp-ui-font-color2, #666); font-size: 11px }
-.bl-types code { font-size: 11px; background: none; padding: 0; color: inherit; overflow-wrap: anywhere }
+.bl-types span, .bl-types-notes { color: var(--jp-ui-font-color2, #666); font-size: 11px; font-weight: normal }
+.bl-types-notes { max-width: none; line-height: 1.4 }
+.bl-types .mono { font-family: var(--jp-code-font-family, monospace); font-size: 11px }
+.bl-types span.mono { font-size: 10px; letter-spacing: -0.3px }
 .bl-types .yes { color: var(--jp-success-color1, #267f26) } .bl-types .no { color: var(--jp-error-color1, #b3261e) }
 </style>"""
-_WIDTHS = {"type": 11, "hook": 17, "context": 13, "returns": 18, "since": 7}
+_WIDTHS = {"type": 12, "hook": 18, "context": 14, "returns": 19, "since": 9}
 
 
 def _html(frame: pd.DataFrame) -> str:
     shown = [name for name in frame.columns if name not in ("commit", "source")]
-    head = "".join(f'<th style="width: {_WIDTHS.get(name, 12)}%">{html.escape(str(name))}</th>' for name in shown)
-    rows = []
-    for _, row in frame.iterrows():
-        rows.append("<tr>" + "".join(f"<td>{_cell(name, row)}</td>" for name in shown) + "</tr>")
-    return f'{_STYLE}<table class="bl-types"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    reasons: list[str] = []  # of what does not work; they stand below the table
+    head = "".join(f'<th style="width: {_WIDTHS.get(name, 9)}%">{_heading(str(name))}</th>' for name in shown)
+    rows = ["<tr>" + "".join(f"<td>{_cell(name, row, reasons)}</td>" for name in shown) + "</tr>" for _, row in frame.iterrows()]
+    notes = "".join(f"<li>{_breakable(reason)}</li>" for reason in reasons)
+    below = f'<ol class="bl-types-notes">{notes}</ol>' if notes else ""
+    return f'{_STYLE}<table class="bl-types"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>{below}'
 
 
-def _cell(name: str, row: pd.Series) -> str:
-    text = html.escape(str(row[name]))
-    if name in ("type", "context"):
-        return "<br>".join(f"<code>{part}</code>" for part in text.split("; in the kernel ")) if name == "context" else f"<code>{text}</code>"
+def _heading(name: str) -> str:
+    machine, comma, kernel = name.partition(", ")
+    return _breakable(machine) + (f"<br><span>{_breakable(kernel)}</span>" if comma else "")
+
+
+def _cell(name: str, row: pd.Series, reasons: list[str]) -> str:
+    text = str(row[name])
+    if name == "type":
+        return f'<b class="mono">{_breakable(text)}</b>'
+    if name == "context":
+        seen, _, held = text.partition("; in the kernel ")
+        return f'<div class="mono">{_breakable(seen)}</div>' + (f'<span>in the kernel</span> <span class="mono">{_breakable(held)}</span>' if held else "")
     beside = {"since": "commit", "hook": "source"}.get(name)
     if beside and row.get(beside):
-        return f'{text}<br><span class="small">{html.escape(row[beside])}</span>'
+        return f'{html.escape(text)}<br><span{" class=mono" if beside == "commit" else ""}>{_breakable(row[beside])}</span>'
     if name not in _PROSE and text.startswith(("yes", "no:")):
-        return "".join(_verdict(line) for line in text.split("\n"))
-    return text
+        return "".join(_verdict(line, reasons, "\n" in text or text.startswith("yes:")) for line in text.split("\n"))
+    return html.escape(text)
 
 
-def _verdict(line: str) -> str:
-    mark, _, rest = line.partition(":")
-    return f'<div><b class="{mark}">{mark}</b>{f"<span class=small>:{rest}</span>" if rest else ""}</div>'
+def _verdict(line: str, reasons: list[str], several: bool) -> str:
+    """One line of `cell`: the mark, which ways where there are several, and the number of the reason."""
+    mark, _, rest = line.partition(": ")
+    ways, _, reason = (rest.partition(": ") if several else ("", "", rest)) if mark == "no" else (rest, "", "")
+    if reason and reason not in reasons:
+        reasons.append(reason)
+    number = f" <span>({reasons.index(reason) + 1})</span>" if reason else ""
+    return f'<div><b class="{mark}">{mark}</b>{number}{f" <span>{_breakable(ways)}</span>" if ways else ""}</div>'
+
+
+def _breakable(text: str) -> str:
+    """HTML of a text whose long names break where their parts meet."""
+    return re.sub(r"(?<=\w)([_/])(?=\w)", r"\1<wbr>", html.escape(text))

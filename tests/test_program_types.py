@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 
@@ -111,12 +112,17 @@ def test_a_type_that_bpflab_does_not_know_is_loaded_and_shown(lab, monkeypatch):
 
 
 def test_a_notebook_shows_every_word(table):
-    shown = table._repr_html_()
+    shown = table._repr_html_().replace("<wbr>", "")
     assert shown.count("<tr>") == len(table) + 1 and "..." not in shown
     assert "XDP_REDIRECT sends it elsewhere" in shown and "6a773a15a1e8" in shown
-    assert '<b class="no">no</b>' in shown and '<b class="yes">yes</b>' in shown
+    assert '<b class="no">no</b> <span>(1)</span>' in shown and '<b class="yes">yes</b>' in shown
+    notes = re.findall(r"<li>(.*?)</li>", shown)
+    numbers = {int(number) for number in re.findall(r"<span>\((\d+)\)</span>", shown)}
+    assert numbers == set(range(1, len(notes) + 1)) and len(notes) == len(set(notes))
+    own = "\n".join(table[name].str.cat(sep="\n") for name in table.columns if ", Linux " in name)
+    assert all(html.unescape(note) in own for note in notes)
     part = table[table["type"] == "xdp"][["type", "hook", "since"]]
-    assert "before the kernel makes an sk_buff of it" in part._repr_html_() and "<script" not in shown
+    assert "before the kernel makes an sk_buff of it" in part._repr_html_().replace("<wbr>", "") and "<script" not in shown
     table = table.copy()
     table.loc[0, "hook"] = "<script>"
     assert "<script" not in table._repr_html_()
