@@ -26,6 +26,11 @@ class Symbols:
     ----------
     kallsyms : bytes
         Text of /proc/kallsyms.
+
+    Attributes
+    ----------
+    end_of_text : numpy.uint64
+        Where the kernel's own code ends; modules and BPF programs, which come and go, lie elsewhere.
     """
 
     def __init__(self, kallsyms: bytes):
@@ -38,6 +43,8 @@ class Symbols:
         first[1:] = starts[1:] != starts[:-1]
         self.starts = starts[first]
         self.names = np.array([symbol[1] for symbol in text], object)[first]
+        ends = [address for address, name, _ in text if name == "_etext"]
+        self.end_of_text = np.uint64(ends[0] if ends else 0)
 
     @property
     def hidden(self) -> bool:

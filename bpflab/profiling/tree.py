@@ -1,0 +1,160 @@
+"""The calls of many stacks as one tree, which is what a flame graph draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+PROCESS, USER, KERNEL, SCRIPT, UNKNOWN = range(5)
+
+
+class Tree:
+    """A tree of calls.
+
+    Nodes are in the order of their depth, within it of their parents, within these of their names: so siblings stand
+    beside each other, and a parent comes before its children.
+
+    Attributes
+    ----------
+    names, files : list of str
+        Each function once, sorted by name.
+    kinds : ndarray of u8
+        PROCESS, USER, KERNEL, SCRIPT or UNKNOWN, of each name.
+    parent : ndarray of i64
+        Of each node; -1 for those at the root.
+    name : ndarray of i64
+        Of each node: its index in `names`.
+    own, total : ndarray of i64
+        What was counted in the node itself, and with all below it.
+    """
+
+    def __init__(self, names, kinds, files, parent, name, own):
+        self.names, self.kinds, self.files = list(names), np.asarray(kinds, np.uint8), list(files)
+        self.parent, self.name, self.own = parent, name, own
+        self.total = own.copy()
+        for n in reversed(self._levels()):
+            inner = n[self.parent[n] >= 0]
+            np.add.at(self.total, self.parent[inner], self.total[inner])
+
+    def _levels(self) -> list[np.ndarray]:
+        """Nodes of each depth; parents never fall from a node to the next."""
+        found, start, end = [], 0, int(np.searchsorted(self.parent, 0))
+        while start < end:
+            found.append(np.arange(start, end))
+            start, end = end, int(np.searchsorted(self.parent, end))
+        return found
+
+    @property
+    def depth(self) -> np.ndarray:
+        """Of each node, 0 for those at the root; it never falls from a node to the next."""
+        found = np.zeros(len(self.parent), np.int64)
+        for depth, level in enumerate(self._levels()):
+            found[level] = depth
+        return found
+
+    @property
+    def whole(self) -> int:
+        """What all stacks add up to."""
+        return int(self.own.sum())
+
+    def path(self, node: int) -> list[int]:
+        """Names on the way to a node, the outermost first."""
+        found = []
+        while node >= 0:
+            found.append(int(self.name[node]))
+            node = int(self.parent[node])
+        return found[::-1]
+
+    def folded(self) -> dict[str, int]:
+        """ "outermost;...;innermost" and what it counts, the largest first."""
+        clean = [name.replace(";", ":") for name in self.names]  # Rust writes [u8; 4]
+        ends = np.flatnonzero(self.own)
+        ends = ends[np.argsort(-self.own[ends], kind="stable")]
+        total: dict[str, int] = {}
+        for node in ends.tolist():
+            line = ";".join(clean[n] for n in self.path(node))
+            total[line] = total.get(line, 0) + int(self.own[node])
+        return total
+
+
+def build(names, kinds, files, sequence: np.ndarray, lengths: np.ndarray, values: np.ndarray) -> tuple[Tree, np.ndarray]:
+    """A tree of stacks, and for each stack the node that it ends in.
+
+    Parameters
+    ----------
+    names, kinds, files : sequence
+        Of each function.
+    sequence : ndarray of int
+        Indices of names, of all stacks one behind the other, the outermost first.
+    lengths : ndarray of int
+        Of each stack.
+    values : ndarray of int
+    """
+    order = sorted(range(len(names)), key=lambda n: (names[n], kinds[n]))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    sequence = rank[sequence]
+    starts = np.cumsum(lengths) - lengths
+    node = np.full(len(lengths), -1)
+    parents, found, count, level = [], [], 0, 0
+    active = np.flatnonzero(lengths > 0)
+    while len(active):
+        pair = (node[active] + 1) * len(order) + sequence[starts[active] + level]
+        distinct, inverse = np.unique(pair, return_inverse=True)
+        parents.append(distinct // len(order) - 1)
+        found.append(distinct % len(order))
+        node[active] = count + inverse
+        count, level = count + len(distinct), level + 1
+        active = active[lengths[active] > level]
+    own = np.zeros(count, np.int64)
+    ended = node >= 0
+    np.add.at(own, node[ended], values[ended].astype(np.int64))
+    whole = [np.concatenate([*parts, np.empty(0, np.int64)]) for parts in (parents, found)]
+    return Tree([names[n] for n in order], [kinds[n] for n in order], [files[n] for n in order], *whole, own), node
+
+
+def of_folded(stacks: Mapping[str, int] | Iterable[tuple[str, int]]) -> Tree:
+    """A tree of stacks as text: "outermost;...;innermost" and a number. A name that ends in "_[k]" is the kernel's."""
+    pairs = list(stacks.items() if isinstance(stacks, Mapping) else stacks)
+    number: dict[str, int] = {}
+    lists = [[number.setdefault(part, len(number)) for part in text.split(";") if part] for text, _ in pairs]
+    kinds = [KERNEL if name.endswith("_[k]") else USER for name in number]
+    names = [name.removesuffix("_[k]") for name in number]
+    lengths = np.array([len(one) for one in lists], np.int64)
+    sequence = np.fromiter((n for one in lists for n in one), np.int64, int(lengths.sum()))
+    return build(names, kinds, [""] * len(names), sequence, lengths, np.array([value for _, value in pairs], np.int64))[0]
+
+
+def aligned(now: Tree, before: Tree) -> tuple[Tree, np.ndarray]:
+    """One tree for two: that of `now` with what only `before` has, and for each of its nodes what `before` counts there."""
+    parts, names, kinds, files = [], [], [], []
+    number: dict[tuple[str, int], int] = {}
+    for tree in (now, before):
+        known = []
+        for name, kind, file in zip(tree.names, tree.kinds.tolist(), tree.files):
+            if (name, kind) not in number:
+                number[name, kind] = len(names)
+                names.append(name)
+                kinds.append(kind)
+                files.append(file)
+            known.append(number[name, kind])
+        ends = np.flatnonzero(tree.own)
+        depth = tree.depth[ends] + 1
+        sequence = np.empty(int(depth.sum()), np.int64)
+        at, node = np.cumsum(depth) - 1, ends.copy()
+        left = np.arange(len(ends))
+        while len(left):
+            sequence[at[left]] = np.asarray(known, np.int64)[tree.name[node[left]]]
+            node[left] = tree.parent[node[left]]
+            at[left] -= 1
+            left = left[node[left] >= 0]
+        parts.append((sequence, depth, tree.own[ends]))
+    sequence, depth, own = (np.concatenate(column) for column in zip(*parts))
+    counts = np.concatenate([parts[0][2], np.zeros(len(parts[1][2]), np.int64)])
+    both, node = build(names, kinds, files, sequence, depth, counts)
+    old = np.zeros(len(both.own), np.int64)
+    np.add.at(old, node[len(parts[0][1]) :], parts[1][2])
+    past = Tree(both.names, both.kinds, both.files, both.parent, both.name, old)
+    return both, past.total
+
