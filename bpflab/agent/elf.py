@@ -158,7 +158,8 @@ class Symbols:
 
     def names(self, table, places):
         elf, _, start, size = self.tables[table]
-        return [_text(elf.data, start + at) if 0 <= at < size else "" for at in places]
+        found = (_text(elf.data, start + at) if 0 <= at < size else "" for at in places)
+        return [name.partition("@")[0] or name for name in found]  # less a version: clock_nanosleep@GLIBC_2.2.5
 
 
 def _debug_file(main, path, roots):
@@ -209,13 +210,13 @@ def demangled(names):
     wanted = sorted({name for name in names if MANGLED.fullmatch(name)})
     if not wanted:
         return {}
-    for tool in ("c++filt", "llvm-cxxfilt", "llvm-cxxfilt-14"):
-        if path := shutil.which(tool):
-            break
-    else:
+    # -i: no hashes of Rust's crates and functions
+    tools = (["c++filt", "-i"], ["llvm-cxxfilt"], ["llvm-cxxfilt-14"])
+    command = next((tool for tool in tools if shutil.which(tool[0])), None)
+    if command is None:
         return None
     # what the linker or the compiler added behind a dot (".cold", ".llvm.123") is no part of the mangled name
     stems = [name.partition(".")[0] if name.startswith("_R") else name for name in wanted]
-    done = subprocess.run([path], input="\n".join(stems) + "\n", stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, input="\n".join(stems) + "\n", stdout=subprocess.PIPE, text=True)
     lines = done.stdout.split("\n")[: len(wanted)]
     return dict(zip(wanted, lines)) if len(lines) == len(wanted) else None

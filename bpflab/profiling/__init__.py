@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,14 @@ import numpy as np
 
 from . import record
 from .result import Stacks
-from .symbols import Resolver
+from .symbols import NOWHERE, Found, Resolver
 from .tree import KERNEL
 
 if TYPE_CHECKING:
     from ..lab import Lab
 
 __all__ = ["Stacks", "offcpu", "profile"]
+TRACING = ("bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_prog_")
 LONGEST = 3600  # seconds; more is a mistake of units
 
 
@@ -55,39 +55,49 @@ def _result(lab: Lab, what: str, seconds: float, pid: int, program: str, attach,
     try:
         lost = lab.ask("mappings.stop", watch)
         resolver = Resolver(lab, watch)
-        found, where = named(resolver, recorded)
-        recorded, where = without_tracing(recorded, found, where)
+        recorded, found, where = named(resolver, recorded)
     finally:
         if lab.alive:
             lab.ask("mappings.close", watch)
     return Stacks(lab, what, recorded, found, where, pid=pid or None, lost_mappings=lost, mangled=resolver.mangled, **about)
 
 
-def named(resolver: Resolver, recorded: record.Recorded):
-    """Names of all frames of what was recorded, see `Resolver.resolve`."""
-    user, kernel = (recorded.head[part].astype(np.int64) for part in ("user", "kernel"))
-    length = user + kernel
-    place = record.ranges(np.zeros(len(length), np.int64), length)
-    within = np.repeat(user, length)
+def named(resolver: Resolver, recorded: record.Recorded) -> tuple[record.Recorded, Found, np.ndarray]:
+    """Names of all frames, less the frames that are none; see `Resolver.resolve`."""
+    place, within = recorded.places()
     # a caller's address is the one behind its call, which may be another function's first when the call never returns
     is_caller = (place != 0) & (place != within)
     frames = recorded.frames - is_caller.astype(np.uint64)
-    return resolver.resolve(frames, place >= within, np.repeat(recorded.head["pid"], length), np.repeat(recorded.head["first_ns"], length))
+    length = recorded.lengths
+    found, where = resolver.resolve(
+        frames, place >= within, np.repeat(recorded.head["pid"], length), np.repeat(recorded.head["first_ns"], length)
+    )
+    keep = ~(_tracing(recorded, found, where) | _astray(recorded, found, where))
+    return recorded.without(~keep), found, where[keep]
 
 
-TRACING = ("bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_prog_")
-
-
-def without_tracing(recorded: record.Recorded, found, where: np.ndarray):
-    """Stacks without their innermost functions where these are the tracepoint's own, through which we looked."""
+def _tracing(recorded: record.Recorded, found: Found, where: np.ndarray) -> np.ndarray:
+    """The tracepoint's own functions, through which we looked: the innermost of the kernel's."""
     ours = np.array([kind == KERNEL and name.startswith(TRACING) for name, kind in zip(found.name, found.kind)], bool)
-    head, first = recorded.head.copy(), recorded.starts + recorded.head["user"]
     drop = np.zeros(len(where), bool)
-    at = np.flatnonzero(head["kernel"] > 0)
+    at = recorded.starts + recorded.head["user"]
+    end = recorded.starts + recorded.lengths
+    at, end = at[at < end], end[at < end]
     while len(at):
-        at = at[ours[where[first[at]]]]
-        drop[first[at]] = True
-        head["kernel"][at] -= 1
-        first[at] += 1
-        at = at[head["kernel"][at] > 0]
-    return dataclasses.replace(recorded, head=head, frames=recorded.frames[~drop]), where[~drop]
+        on = ours[where[at]]
+        at, end = at[on], end[on]
+        drop[at] = True
+        at, end = (at + 1)[at + 1 < end], end[at + 1 < end]
+    return drop
+
+
+def _astray(recorded: record.Recorded, found: Found, where: np.ndarray) -> np.ndarray:
+    """What lies outwards of a return address where no code is: there the walk by frame pointers had lost its way."""
+    place, within = recorded.places()
+    lost = (found.why == NOWHERE)[where] & (place > 0) & (place < within)
+    found.why[np.unique(where[lost])] = ""  # not a frame without a name, but no frame: `Stacks.incomplete` counts it
+    stack = np.repeat(np.arange(len(recorded.head)), recorded.lengths)
+    first = np.full(len(recorded.head), len(where))
+    stacks, at = np.unique(stack[lost], return_index=True)
+    first[stacks] = np.flatnonzero(lost)[at]
+    return (np.arange(len(where)) > first[stack]) & (place < within)

@@ -43,18 +43,20 @@ def places(tree: Tree) -> np.ndarray:
     return found
 
 
-def svg(tree: Tree, title: str, unit: str, change: np.ndarray | None = None) -> str:
+def svg(tree: Tree, title: str, unit: str, change: np.ndarray | None = None, narrowest: float = NARROWEST) -> str:
     """A picture without scripts: each box has its name and numbers as a tooltip.
 
     Parameters
     ----------
     change : ndarray of float, optional
         Of each node, -1 (less than before) to 1: colours of a differential flame graph.
+    narrowest : float
+        Pixels; narrower boxes are left out.
     """
     whole = max(tree.whole, 1)
     scale = WIDTH / whole
     left, depth = places(tree), tree.depth
-    seen = np.flatnonzero(tree.total * scale >= NARROWEST)
+    seen = np.flatnonzero(tree.total * scale >= narrowest)
     height = (int(depth[seen].max()) + 2 if len(seen) else 2) * ROW + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" aria-label="{html.escape(title)}">',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +53,25 @@ class Recorded:
     interrupted: bool
 
     @property
+    def lengths(self) -> np.ndarray:
+        return self.head["user"].astype(np.int64) + self.head["kernel"]
+
+    @property
     def starts(self) -> np.ndarray:
-        length = self.head["user"].astype(np.int64) + self.head["kernel"]
-        return np.cumsum(length) - length
+        return np.cumsum(self.lengths) - self.lengths
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each frame its place in its stack, 0 for the first; and how many of that stack's are the process's."""
+        return ranges(np.zeros(len(self.head), np.int64), self.lengths), np.repeat(self.head["user"].astype(np.int64), self.lengths)
+
+    def without(self, drop: np.ndarray) -> Recorded:
+        """The same without some frames."""
+        place, within = self.places()
+        stack = np.repeat(np.arange(len(self.head)), self.lengths)
+        head = self.head.copy()
+        for part, mine in (("user", place < within), ("kernel", place >= within)):
+            head[part] -= np.bincount(stack[drop & mine], minlength=len(head)).astype(np.uint32)
+        return dataclasses.replace(self, head=head, frames=self.frames[~drop])
 
 
 class Ring:

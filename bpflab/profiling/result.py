@@ -77,7 +77,7 @@ class Stacks:
 
     def _count_unknown(self, found: Found, where: np.ndarray, head: np.ndarray) -> None:
         length = head["user"].astype(np.int64) + head["kernel"]
-        weight = np.bincount(where, np.repeat(self._times, length), len(found.name)).astype(np.int64)
+        weight = np.bincount(where, np.repeat(self._times, length), minlength=len(found.name)).astype(np.int64)
         bad = found.why != ""
         self._frames = int(weight.sum())
         rows = pd.DataFrame({"file": found.file[bad], "why": found.why[bad], "frames": weight[bad]})
@@ -104,7 +104,7 @@ class Stacks:
         is_frame = place >= 0
         sequence[is_frame] = short[where[frame[is_frame]]]
         sequence[~is_frame] = process + len(number)
-        sequence, lengths = _without_repeats(sequence, lengths, np.array([kind == UNKNOWN for kind in kinds]))
+        sequence, lengths = _without_repeats(sequence, lengths, np.array([kind == UNKNOWN for kind in kinds], bool))
         self.tree, self._ends = build(names, kinds, files + [""] * len(processes), sequence, lengths, self._values)
         outermost = np.array([found.name[n] for n in where[(starts + user - 1)[user > 0]]], object)
         self._user_times = int(self._times[user > 0].sum())
@@ -187,6 +187,11 @@ class Stacks:
         return len(np.unique(self._ends))
 
     # -- in words
+
+    @property
+    def title(self) -> str:
+        """ "on-CPU, 2.0 s"."""
+        return f"{self.what}, {self.seconds:.1f} s" + (f", process {self.pid}" if self.pid else "")
 
     def notes(self) -> list[str]:
         """What is not known or not whole, a sentence each."""

@@ -21,6 +21,7 @@ NOTYPE, FUNC, GNU_IFUNC = 0, 2, 10
 GLOBAL, WEAK = 1, 2
 NESTED = 8  # functions that begin inside another one and end before the address
 UNKNOWN_NAME = "[unknown]"
+NOWHERE = "no code there"
 
 
 class Table:
@@ -196,7 +197,7 @@ class Resolver:
                 here = at[life == n]
                 addresses, inverse = np.unique(frames[here], return_inverse=True)
                 found = _blank(len(addresses))
-                found.name[:], found.kind[:], found.why[:] = UNKNOWN_NAME, UNKNOWN, "outside of every mapping"
+                found.name[:], found.kind[:], found.why[:] = UNKNOWN_NAME, UNKNOWN, NOWHERE
                 if lives:
                     self._in_space(pid, lives[n][1], addresses, found, hits)
                 else:

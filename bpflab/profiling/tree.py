@@ -126,8 +126,8 @@ def of_folded(stacks: Mapping[str, int] | Iterable[tuple[str, int]]) -> Tree:
     return build(names, kinds, [""] * len(names), sequence, lengths, np.array([value for _, value in pairs], np.int64))[0]
 
 
-def aligned(now: Tree, before: Tree) -> tuple[Tree, np.ndarray]:
-    """One tree for two: that of `now` with what only `before` has, and for each of its nodes what `before` counts there."""
+def aligned(now: Tree, before: Tree) -> tuple[Tree, Tree]:
+    """Both trees with the same nodes: those of either."""
     parts, names, kinds, files = [], [], [], []
     number: dict[tuple[str, int], int] = {}
     for tree in (now, before):
@@ -155,6 +155,5 @@ def aligned(now: Tree, before: Tree) -> tuple[Tree, np.ndarray]:
     both, node = build(names, kinds, files, sequence, depth, counts)
     old = np.zeros(len(both.own), np.int64)
     np.add.at(old, node[len(parts[0][1]) :], parts[1][2])
-    past = Tree(both.names, both.kinds, both.files, both.parent, both.name, old)
-    return both, past.total
+    return both, Tree(both.names, both.kinds, both.files, both.parent, both.name, old)
 
