@@ -100,6 +100,10 @@ def test_stacks_without_frames_and_without_stacks():
     assert empty.whole == 0 and empty.folded() == {} and export.speedscope(empty, "x", "samples")["profiles"][0]["samples"] == []
 
 
+def test_text_with_empty_names():
+    assert of_folded({";a;;b": 2, "a;b;": 3, "": 4}).folded() == {"a;b": 5}
+
+
 def test_separators_in_names():
     """Rust writes [u8; 4]; in folded text ";" stands between functions."""
     tree, _ = build(["main", "f<[u8; 4]>"], [1, 1], ["", ""], np.array([0, 1]), np.array([2]), np.array([7]))

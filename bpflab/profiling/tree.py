@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pandas as pd
 
 PROCESS, USER, KERNEL, SCRIPT, UNKNOWN = range(5)
 
@@ -117,13 +118,17 @@ def build(names, kinds, files, sequence: np.ndarray, lengths: np.ndarray, values
 def of_folded(stacks: Mapping[str, int] | Iterable[tuple[str, int]]) -> Tree:
     """A tree of stacks as text: "outermost;...;innermost" and a number. A name that ends in "_[k]" is the kernel's."""
     pairs = list(stacks.items() if isinstance(stacks, Mapping) else stacks)
-    number: dict[str, int] = {}
-    lists = [[number.setdefault(part, len(number)) for part in text.split(";") if part] for text, _ in pairs]
-    kinds = [KERNEL if name.endswith("_[k]") else USER for name in number]
-    names = [name.removesuffix("_[k]") for name in number]
-    lengths = np.array([len(one) for one in lists], np.int64)
-    sequence = np.fromiter((n for one in lists for n in one), np.int64, int(lengths.sum()))
-    return build(names, kinds, [""] * len(names), sequence, lengths, np.array([value for _, value in pairs], np.int64))[0]
+    parts = np.array(";".join(text for text, _ in pairs).split(";"), object)
+    lengths = np.array([text.count(";") + 1 for text, _ in pairs], np.int64)
+    if not pairs:
+        parts = parts[:0]
+    sequence, found = pd.factorize(parts)
+    empty = sequence == np.flatnonzero(found == "")[0] if "" in found else np.zeros(len(sequence), bool)
+    lengths = lengths - np.bincount(np.repeat(np.arange(len(lengths)), lengths)[empty], minlength=len(lengths))
+    kinds = [KERNEL if name.endswith("_[k]") else USER for name in found]
+    names = [name.removesuffix("_[k]") for name in found]
+    values = np.array([value for _, value in pairs], np.int64)
+    return build(names, kinds, [""] * len(names), sequence[~empty], lengths, values)[0]
 
 
 def aligned(now: Tree, before: Tree) -> tuple[Tree, Tree]:
