@@ -58,7 +58,8 @@ stacks_of_text = st.dictionaries(
 def test_totals():
     tree = of_folded(FOLDED)
     assert tree.whole == 11
-    shown = {";".join(tree.names[n] for n in tree.path(node)): (tree.own[node], tree.total[node]) for node in range(len(tree.name))}
+    ways = tree.lists(np.arange(len(tree.name)))
+    shown = {";".join(tree.names[n] for n in way): (tree.own[node], tree.total[node]) for node, way in enumerate(ways)}
     assert shown == {
         "cat": (0, 1), "sh": (0, 10), "cat;main": (0, 1), "sh;main": (2, 10), "cat;main;work": (1, 1), "sh;main;rest": (0, 3),
         "sh;main;work": (5, 5), "sh;main;rest;deep": (3, 3),

@@ -384,3 +384,15 @@ def most_hz():
     """Samples a second that the kernel allows."""
     with open("/proc/sys/kernel/perf_event_max_sample_rate") as file:
         return int(file.read())
+
+
+def comms(pids):
+    """Names of processes; of those that are over their number."""
+    found = {}
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                found[pid] = file.read().rstrip("\n") if pid else "stacks"
+        except OSError:
+            found[pid] = f"process {pid}" if pid else "stacks"
+    return found

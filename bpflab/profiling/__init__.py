@@ -55,15 +55,21 @@ def _result(lab: Lab, what: str, seconds: float, pid: int, program: str, attach,
     try:
         lost = lab.ask("mappings.stop", watch)
         resolver = Resolver(lab, watch)
-        recorded, found, where = named(resolver, recorded)
+        recorded, found, where = named(resolver, recorded, program == "off_cpu")
     finally:
         if lab.alive:
             lab.ask("mappings.close", watch)
     return Stacks(lab, what, recorded, found, where, pid=pid or None, lost_mappings=lost, mangled=resolver.mangled, **about)
 
 
-def named(resolver: Resolver, recorded: record.Recorded) -> tuple[record.Recorded, Found, np.ndarray]:
-    """Names of all frames, less the frames that are none; see `Resolver.resolve`."""
+def named(resolver: Resolver, recorded: record.Recorded, traced: bool) -> tuple[record.Recorded, Found, np.ndarray]:
+    """Names of all frames, less the frames that are none; see `Resolver.resolve`.
+
+    Parameters
+    ----------
+    traced : bool
+        A tracepoint saw them, whose own functions are the innermost.
+    """
     place, within = recorded.places()
     # a caller's address is the one behind its call, which may be another function's first when the call never returns
     is_caller = (place != 0) & (place != within)
@@ -72,7 +78,9 @@ def named(resolver: Resolver, recorded: record.Recorded) -> tuple[record.Recorde
     found, where = resolver.resolve(
         frames, place >= within, np.repeat(recorded.head["pid"], length), np.repeat(recorded.head["first_ns"], length)
     )
-    keep = ~(_tracing(recorded, found, where) | _astray(recorded, found, where))
+    keep = ~_astray(recorded, found, where)
+    if traced:
+        keep &= ~_tracing(recorded, found, where)
     return recorded.without(~keep), found, where[keep]
 
 

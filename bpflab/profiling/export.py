@@ -19,7 +19,7 @@ USER_HUE = (42, 85)
 def speedscope(tree: Tree, name: str, unit: str) -> dict:
     """A tree as a file of speedscope (its file-format-spec.ts): one sampled profile, a weight for each distinct stack."""
     ends = np.flatnonzero(tree.own)
-    samples = [tree.path(node) for node in ends.tolist()]
+    samples = tree.lists(ends)
     weights = tree.own[ends].tolist()
     frames = [{"name": one} | ({"file": file} if file else {}) for one, file in zip(tree.names, tree.files)]
     profile = {

@@ -34,7 +34,7 @@ class Stacks:
     Attributes
     ----------
     what : str
-        "on-CPU" or "off-CPU".
+        "on-CPU", "off-CPU", or "stacks" for those of `bpflab.stacks.fold`.
     unit : str
         What is counted: "samples" or "us" (microseconds of waits).
     seconds : float
@@ -61,7 +61,7 @@ class Stacks:
     """
 
     def __init__(self, lab: Lab, what: str, recorded: Recorded, found: Found, where: np.ndarray, **about):
-        self.what, self.unit = what, "samples" if what == "on-CPU" else "us"
+        self.what, self.unit = what, "us" if what == "off-CPU" else "samples"
         self.where, self.ncpus = lab.where, lab.online
         self.seconds, self.lost, self.idle, self.cut = recorded.seconds, recorded.lost, recorded.idle, recorded.cut
         self.interrupted = recorded.interrupted
@@ -127,13 +127,13 @@ class Stacks:
             columns["waits"] = self._times
         rows = pd.DataFrame(columns).groupby(["pid", "end"], as_index=False).sum()
         rows = rows.sort_values([self.unit, "pid", "end"], ascending=[False, True, True], ignore_index=True)
-        texts = [self._text(end) for end in rows.pop("end").tolist()]
+        texts = [self._text(way) for way in self.tree.lists(rows.pop("end").to_numpy(np.int64))]
         rows.insert(0, "process", [text[0] for text in texts])
         return rows.assign(user=[text[1] for text in texts], kernel=[text[2] for text in texts])
 
-    def _text(self, end: int) -> tuple[str, str, str]:
+    def _text(self, way: list[int]) -> tuple[str, str, str]:
         tree = self.tree
-        process, *path = tree.path(end)
+        process, *path = way
         parts = [[tree.names[n] for n in path if bool(tree.kinds[n] == KERNEL) is kernel] for kernel in (False, True)]
         return tree.names[process], *(";".join(part) for part in parts)
 
@@ -191,6 +191,8 @@ class Stacks:
     @property
     def title(self) -> str:
         """ "on-CPU, 2.0 s"."""
+        if self.what == "stacks":
+            return f"{len(self):,} stacks"
         return f"{self.what}, {self.seconds:.1f} s" + (f", process {self.pid}" if self.pid else "")
 
     def notes(self) -> list[str]:
@@ -223,7 +225,9 @@ class Stacks:
 
     def __repr__(self) -> str:
         whose = f" of process {self.pid}" if self.pid else ""
-        if self.unit == "samples":
+        if self.what == "stacks":
+            seen = f"{self.total:,} samples"
+        elif self.unit == "samples":
             idle = f" (and {self.idle:,} of idle CPUs)" if not self.pid else ""
             seen = f"on-CPU{whose}: {self.total:,} samples at {self.hz} Hz in {self.seconds:.1f} s on {self.ncpus} CPUs{idle}"
         else:

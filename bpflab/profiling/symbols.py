@@ -8,6 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from ..stacks import symbols as kernel_symbols
 from .tree import KERNEL, SCRIPT, UNKNOWN, USER
@@ -184,7 +185,7 @@ class Resolver:
     def _blocks(self, frames, kernel, pids, times):
         at = np.flatnonzero(kernel)
         if len(at):
-            addresses, inverse = np.unique(frames[at], return_inverse=True)
+            inverse, addresses = pd.factorize(frames[at])
             yield self._kernel(addresses), at, inverse
         wanted = np.flatnonzero(~kernel)
         of_pid, hits, later = pids[wanted], {}, []
@@ -195,7 +196,7 @@ class Resolver:
             life = np.searchsorted(since, times[at], side="right")
             for n in np.unique(life).tolist():
                 here = at[life == n]
-                addresses, inverse = np.unique(frames[here], return_inverse=True)
+                inverse, addresses = pd.factorize(frames[here])
                 found = _blank(len(addresses))
                 found.name[:], found.kind[:], found.why[:] = UNKNOWN_NAME, UNKNOWN, NOWHERE
                 if lives:

@@ -59,23 +59,35 @@ class Tree:
         """What all stacks add up to."""
         return int(self.own.sum())
 
-    def path(self, node: int) -> list[int]:
-        """Names on the way to a node, the outermost first."""
-        found = []
-        while node >= 0:
-            found.append(int(self.name[node]))
-            node = int(self.parent[node])
-        return found[::-1]
+    def paths(self, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Names on the way to each of some nodes, one way behind the other, the outermost first; and the ways' lengths."""
+        lengths = self.depth[ends] + 1
+        found = np.empty(int(lengths.sum()), np.int64)
+        at, node, left = np.cumsum(lengths) - 1, ends.copy(), np.arange(len(ends))
+        while len(left):
+            found[at[left]] = self.name[node[left]]
+            node[left] = self.parent[node[left]]
+            at[left] -= 1
+            left = left[node[left] >= 0]
+        return found, lengths
+
+    def lists(self, ends: np.ndarray) -> list[list[int]]:
+        """As `paths`, a list for each."""
+        found, lengths = self.paths(ends)
+        flat, edges = found.tolist(), [0, *np.cumsum(lengths).tolist()]
+        return [flat[a:b] for a, b in zip(edges[:-1], edges[1:])]
 
     def folded(self) -> dict[str, int]:
         """ "outermost;...;innermost" and what it counts, the largest first."""
-        clean = [name.replace(";", ":") for name in self.names]  # Rust writes [u8; 4]
+        clean = np.array([name.replace(";", ":") for name in self.names], object)  # Rust writes [u8; 4]
         ends = np.flatnonzero(self.own)
         ends = ends[np.argsort(-self.own[ends], kind="stable")]
+        found, lengths = self.paths(ends)
+        flat, edges = clean[found].tolist() if len(found) else [], [0, *np.cumsum(lengths).tolist()]
         total: dict[str, int] = {}
-        for node in ends.tolist():
-            line = ";".join(clean[n] for n in self.path(node))
-            total[line] = total.get(line, 0) + int(self.own[node])
+        for a, b, count in zip(edges[:-1], edges[1:], self.own[ends].tolist()):
+            line = ";".join(flat[a:b])
+            total[line] = total.get(line, 0) + count
         return total
 
 
@@ -145,15 +157,8 @@ def aligned(now: Tree, before: Tree) -> tuple[Tree, Tree]:
                 files.append(file)
             known.append(number[name, kind])
         ends = np.flatnonzero(tree.own)
-        depth = tree.depth[ends] + 1
-        sequence = np.empty(int(depth.sum()), np.int64)
-        at, node = np.cumsum(depth) - 1, ends.copy()
-        left = np.arange(len(ends))
-        while len(left):
-            sequence[at[left]] = np.asarray(known, np.int64)[tree.name[node[left]]]
-            node[left] = tree.parent[node[left]]
-            at[left] -= 1
-            left = left[node[left] >= 0]
+        way, depth = tree.paths(ends)
+        sequence = np.asarray(known, np.int64)[way]
         parts.append((sequence, depth, tree.own[ends]))
     sequence, depth, own = (np.concatenate(column) for column in zip(*parts))
     counts = np.concatenate([parts[0][2], np.zeros(len(parts[1][2]), np.int64)])
