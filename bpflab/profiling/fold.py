@@ -46,9 +46,8 @@ def fold(lab: Lab, kernel=None, user=None, pid=None, counts=None) -> Stacks:
 def _rows(part, what: str) -> np.ndarray:
     if part is None:
         return np.zeros((0, 0), np.uint64)
-    rows = np.asarray(part if isinstance(part, np.ndarray) else list(part))
-    if rows.dtype == object and len(rows):  # a column of a DataFrame
-        rows = np.array([np.asarray(row, np.uint64) for row in rows])
+    # asked for by name: of small and large numbers in one list NumPy would make inexact floats
+    rows = part if isinstance(part, np.ndarray) and part.dtype != object else np.array(list(part), np.uint64)
     if rows.ndim != 2:
         raise ValueError(f"{what} has {rows.ndim} dimensions; give a row of addresses for each sample, with zeros behind the last")
     return rows.astype(np.uint64, copy=False)

@@ -46,7 +46,8 @@ class FlameGraph(anywidget.AnyWidget):
         super().__init__(
             _about={
                 **{"title": title, "unit": unit, "notes": notes, "nodes": len(tree.name), "difference": before is not None},
-                **{"names": tree.names, "kinds": tree.kinds.tolist(), "files": tree.files},
+                # as text: ipywidgets would look into each element of a list
+                **{"names": json.dumps(tree.names), "kinds": json.dumps(tree.kinds.tolist()), "files": json.dumps(tree.files)},
             },
             _nodes=b"".join(column.tobytes() for column in columns),
         )

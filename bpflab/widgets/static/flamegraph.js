@@ -14,7 +14,8 @@ const plain = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 class FlameGraph {
   constructor(model, el) {
     this.model = model;
-    this.about = model.get("_about");
+    this.about = { ...model.get("_about") };
+    for (const part of ["names", "kinds", "files"]) this.about[part] = JSON.parse(this.about[part]);
     this.tree = new CallTree(this.about, model.get("_nodes"));
     this.zoomed = -1;
     this.chosen = -1;
