@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .map import Map
     from .object import Object
     from .process import CommandResult, Process
+    from .profiling import Stacks
 
 BPFFS = "/sys/fs/bpf"
 _open: weakref.WeakSet[Lab] = weakref.WeakSet()
@@ -302,6 +303,63 @@ class Lab(Places):
         from . import bpftrace
 
         return bpftrace.run(self, text, seconds, **options)
+
+    def profile(self, seconds: float = 2, hz: int = 99, pid=None) -> Stacks:
+        """Where programs spend their time: look at every CPU `hz` times a second.
+
+        Whole stacks are added up in the kernel, so that even a long profile is small. Names are found afterwards, on
+        the files that the processes really had mapped: also of those in containers, and of those that are over.
+
+        Parameters
+        ----------
+        seconds : float
+            How long. Ctrl-C or the stop button ends it earlier; what was seen until then is the result.
+        hz : int
+            Samples a second on each CPU. 99 and not 100, so as not to keep step with what happens 100 times a second.
+        pid : int or Process, optional
+            Only this process, all of its threads.
+
+        Returns
+        -------
+        bpflab.profiling.Stacks
+            `to_frame()`, `top()`, `folded()`, and what was lost or has no name; draw it with `bpflab.flamegraph`.
+
+        Raises
+        ------
+        ValueError
+            0 Hz or more than the kernel allows, or no time.
+        LabError
+            There is no such process.
+        NotSupportedError
+            The kernel hides its addresses.
+        """
+        from . import profiling
+
+        return profiling.profile(self, seconds, hz, pid)
+
+    def offcpu(self, seconds: float = 2, pid=None, min_us: float = 0, preempted: bool = False) -> Stacks:
+        """What programs wait for: time off the CPU by the stack that they left it with (sched_switch).
+
+        A wait that had begun before is not seen, since nothing was there to see its beginning; one that is not over at
+        the end counts with its time until then.
+
+        Parameters
+        ----------
+        seconds, pid
+            As of `profile`.
+        min_us : float
+            Leave out shorter waits (microseconds).
+        preempted : bool
+            Count tasks that could have run on, but had to make room for others, as well.
+
+        Returns
+        -------
+        bpflab.profiling.Stacks
+            In microseconds.
+        """
+        from . import profiling
+
+        return profiling.offcpu(self, seconds, pid, min_us, preempted)
 
     # -- what the machine can do
 

@@ -13,6 +13,7 @@ from .errors import NotSupportedError
 if TYPE_CHECKING:
     from .lab import Lab
     from .map import Map
+    from .profiling import Stacks
 
 BPF_F_STACK_BUILD_ID = 1 << 5
 # no function of the kernel is as long; an address farther from a symbol lies where none is
@@ -26,6 +27,11 @@ class Symbols:
     ----------
     kallsyms : bytes
         Text of /proc/kallsyms.
+
+    Attributes
+    ----------
+    end_of_text : numpy.uint64
+        Where the kernel's own code ends; modules and BPF programs, which come and go, lie elsewhere.
     """
 
     def __init__(self, kallsyms: bytes):
@@ -38,6 +44,8 @@ class Symbols:
         first[1:] = starts[1:] != starts[:-1]
         self.starts = starts[first]
         self.names = np.array([symbol[1] for symbol in text], object)[first]
+        ends = [address for address, name, _ in text if name == "_etext"]
+        self.end_of_text = np.uint64(ends[0] if ends else 0)
 
     @property
     def hidden(self) -> bool:
@@ -162,3 +170,31 @@ def folded(stacks: Mapping[int, list[str]], counts: Mapping[int, int] | Iterable
         line = ";".join(reversed(frames)) if frames else "[lost stack]"
         total[line] = total.get(line, 0) + int(count)
     return dict(sorted(total.items(), key=lambda pair: -pair[1]))
+
+
+def fold(lab: Lab, kernel=None, user=None, pid=None, counts=None) -> Stacks:
+    """Names for stacks that a program of yours has sent, and how often each was seen.
+
+    Parameters
+    ----------
+    kernel, user : array_like of u64, shape (samples, depth), optional
+        Addresses as bpf_get_stack gives them, the innermost first, with zeros behind the last: a column
+        `u64 kernel[32]` of a ring buffer's events, or the values of a stack_trace map.
+    pid : int or array_like or Process
+        Whose `user` stacks they are: of one process, or one number for each sample. A process that is over has no
+        names any more; `Lab.profile` follows mappings while it runs.
+    counts : array_like of int, optional
+        How often each sample counts; once if not given.
+
+    Returns
+    -------
+    bpflab.profiling.Stacks
+
+    Raises
+    ------
+    ValueError
+        The shapes do not fit together.
+    """
+    from .profiling.fold import fold
+
+    return fold(lab, kernel, user, pid, counts)
