@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from .errors import LabError, UnknownNameError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .cgroup import Cgroup
     from .descriptor import Descriptor
     from .netlab import Netlab
@@ -57,6 +59,43 @@ class Places:
         from . import descriptor
 
         return descriptor.open_path(self, path)
+
+    def events(
+        self, text: str = "", *, kind: str | list[str] | None = None, binary: str | None = None, pid: int | None = None
+    ) -> pd.DataFrame:
+        """Search everything that can be traced; `bl.browse(lab)` is a widget over it.
+
+        Parameters
+        ----------
+        text : str
+            Words that must all be in a name or in its place: "openat", "syscalls:sys_enter_*at". "" is everything.
+        kind : str or list of str, optional
+            "tracepoint", "kernel function", "user function", "USDT", "perf event".
+        binary : str, optional
+            Path or name of a program or library: its functions and USDT probes instead of the kernel's.
+        pid : int, optional
+            Those of everything that this process has mapped; with `binary`, that file as the process sees it, which in a
+            container is another one.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `kind`, `name`, `where` (category, module or path) and `signature`: the fields of a tracepoint (tracefs), the C
+            declaration of a kernel function (BTF), the sizes of a USDT probe's arguments. The best match comes first.
+            `.attrs["kernel functions"]` says where their list comes from.
+
+        Raises
+        ------
+        BpfError
+            The process has ended.
+        LabError
+            There is no such binary.
+        NotSupportedError
+            Only tracepoints are wanted, and tracefs is not there or may not be read.
+        """
+        from . import traceable
+
+        return traceable.events(self, text, kind=kind, binary=binary, pid=pid)
 
     def find_binary(self, name: str) -> str:
         """Path of a program or shared library on the lab machine.
