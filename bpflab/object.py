@@ -299,6 +299,14 @@ def load_opened(lab, name, text, elf, opened, variables, wanted=None, max_entrie
     return Object(lab, name, handle, btf, programs, maps, data, text, elf)
 
 
+def _near_function(lab: Lab, name: str) -> str:
+    from . import traceable
+
+    close = traceable.near(name, [traceable.catalog(lab).functions])
+    said = "did you mean " + " or ".join(f"'{one}'" for one in close) + "? " if close else ""
+    return f"{said}lab.events('{name}') looks for it"
+
+
 def _replacements(programs: list[dict], wanted, target: Program | None) -> dict[str, tuple[int, str]]:
     """What each freplace program replaces: a program's descriptor, and a function of it."""
     found = {}
@@ -343,7 +351,7 @@ def _refused(lab: Lab, payload: dict, name: str, text: str | None, elf: bytes, p
         if number == errno.ESRCH and "/" in section:
             return BpfError(
                 f"program '{failed}' was not loaded: the kernel's BTF has no '{section.partition('/')[2]}', as "
-                f"SEC(\"{section}\") wants; look for it with lab.sh('bpftool btf dump file /sys/kernel/btf/vmlinux')",
+                f"SEC(\"{section}\") wants; {_near_function(lab, section.partition('/')[2])}",
                 number,
             )
         feature = f"{section.partition('/')[0]} (program '{failed}')"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .descriptor import Descriptor
     from .netlab import Netlab
     from .sockets import Socket
+    from .workloads import Workload
     from .xsk import Xsk
 
 
@@ -59,6 +60,33 @@ class Places:
         from . import descriptor
 
         return descriptor.open_path(self, path)
+
+    def workload(self, name: str, *, strip: bool = False, **options: int) -> Workload:
+        """Start a small program of ours, to trace: built on first use, ended with the lab.
+
+        Parameters
+        ----------
+        name : {"web", "leak", "lock", "disk", "cpp", "go"}
+            A web server with slow pages, a C program that forgets to free, threads that fight for a lock, a disk writer, a
+            program in C++, one in Go.
+        strip : bool
+            A copy without symbols.
+        **options
+            "rate" (rounds a second, 0 for as many as there can be), "port" of web, "threads" of lock, "block" of disk (bytes).
+
+        Returns
+        -------
+        Workload
+            `.pid`, `.binary`, `.port`, `stop()`; also a context manager.
+
+        Raises
+        ------
+        NotSupportedError
+            The machine has no compiler for it; the text says what to install.
+        """
+        from . import workloads
+
+        return workloads.start(self, name, strip, **options)
 
     def events(
         self, text: str = "", *, kind: str | list[str] | None = None, binary: str | None = None, pid: int | None = None

@@ -4,7 +4,9 @@ import errno
 import os
 import re
 import struct
+import subprocess
 
+from . import ownership
 from .serve import Refused
 
 _LIMIT = 256 << 20  # bytes that are handed out in one answer
@@ -128,6 +130,18 @@ def mapped(pid):
         raise OSError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
     paths = (of_process(pid, path) for path in dict.fromkeys(p.removesuffix(" (deleted)") for p in found))
     return [path for path in paths if path]
+
+
+def demangled(names):
+    """Names as C++ and Rust write them (c++filt); themselves where there is no c++filt or it does not know them."""
+    try:
+        done = subprocess.run(
+            ["c++filt"], input="\n".join(names), capture_output=True, text=True, errors="replace", env=ownership.environment()
+        )
+    except FileNotFoundError:
+        return names
+    shown = done.stdout.split("\n")[: len(names)]
+    return shown if len(shown) == len(names) else names
 
 
 def alive(pid):

@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
 
 class Group:
-    """Places of one kind whose names stand in one text, a line for each: "name" or "name<TAB>where"."""
+    """Places of one kind whose names stand in one text, a line for each: "name", "name<TAB>where" or "name<TAB><TAB>signature"."""
 
     def __init__(self, kind: str, where: str, lines: list[str]):
         self.kind, self.where = kind, where
@@ -68,7 +68,7 @@ class Group:
         return np.concatenate([[0], ends]) if self.lines else ends
 
     def place(self, number: int) -> Place:
-        name, _, where = self.lines[number].partition("\t")
+        name, where, _ = (self.lines[number] + "\t\t").split("\t", 2)
         return Place(self.kind, name, where or self.where)
 
     @functools.cached_property
@@ -96,6 +96,7 @@ class Catalog:
         self._lab = weakref.ref(lab)
         self._formats: dict[Place, Format] = {}
         self._binaries: dict[elf.Binary, list[Group]] = {}
+        self._written: dict[str, dict[str, str]] = {}
 
     @property
     def lab(self) -> Lab:
@@ -152,8 +153,17 @@ class Catalog:
         binary = elf.binary(self.lab, path)
         if binary not in self._binaries:
             usdt = sorted({f"{one.provider}:{one.name}" for one in binary.usdt})
-            self._binaries[binary] = [Group("USDT", path, usdt), Group("user function", path, sorted(set(binary.names)))]
+            written = self._demangled(path, binary.names)
+            functions = [f"{name}\t\t{written[name]}" if name in written else name for name in sorted(set(binary.names))]
+            self._binaries[binary] = [Group("USDT", path, usdt), Group("user function", path, functions)]
         return self._binaries[binary]
+
+    def _demangled(self, path: str, names: list[str]) -> dict[str, str]:
+        """What C++ and Rust call the functions whose symbols the compiler made up; {} where the machine has no c++filt."""
+        mangled = sorted({name for name in names if name.startswith(("_Z", "_R"))})
+        shown = self.lab.ask("binaries.demangled", mangled) if mangled else []
+        self._written[path] = {name: text for name, text in zip(mangled, shown) if text != name}
+        return self._written[path]
 
     def groups(self, binary: str | None = None, pid: int | None = None) -> list[Group]:
         """What there is: of the kernel, or of a binary, or of all that a process has mapped.
@@ -232,7 +242,7 @@ class Catalog:
             return found.c.rstrip(";") if found else ""
         if place.kind == "USDT":
             return self.arguments(place)
-        return ""
+        return self._written.get(place.where, {}).get(place.name, "")
 
     def arguments(self, place: Place) -> str:
         """Of a USDT probe: "4-byte signed, 8-byte unsigned"."""
@@ -254,6 +264,6 @@ class Catalog:
         group = {"tracepoint": "tracepoints", "kernel function": "functions", "perf event": "perf_events"}.get(kind)
         groups = [getattr(self, group)] if group else [g for g in self.of_binary(where) if g.kind == kind]
         for number, line in itertools.chain.from_iterable(enumerate(g.lines) for g in groups):
-            if line == name or (line.startswith(name + "\t") and where in ("", line.partition("\t")[2])):
+            if line == name or (line.startswith(name + "\t") and where in ("", groups[0].where, line.split("\t")[1])):
                 return groups[0].place(number)
         raise UnknownNameError(kind, name, near(name, groups), where or self.lab.where)
