@@ -12,7 +12,7 @@ from . import elf, kinds
 from .errors import BpfError, NotSupportedError, UnknownNameError
 from .link import Link
 from .machines import AgentError
-from .refusal import attach_hint
+from .refusal import attach_hint, not_permitted
 
 if TYPE_CHECKING:
     from .map import Map
@@ -54,6 +54,8 @@ class Attachable:
     def _complain(self, error: AgentError, target: str, feature: str) -> Exception:
         number = error.payload["errno"]
         said = "; ".join(line for line in error.payload.get("said", []) if line)
+        if denied := not_permitted(self._lab, number, f"program '{self.name}' does not attach to {target}"):
+            return denied
         missing = self._lab.missing(feature)
         if missing:
             return NotSupportedError(feature, self._lab.where, missing, number)

@@ -16,6 +16,7 @@ from .compiler import CSource
 from .errors import BpfError, NotSupportedError, ObjectError, UnknownNameError, VerifierError
 from .machines import AgentError
 from .map import Map
+from .refusal import not_permitted
 from .program import Program
 
 if TYPE_CHECKING:
@@ -355,6 +356,9 @@ def _refused(lab: Lab, payload: dict, name: str, text: str | None, elf: bytes, p
                 number,
             )
         feature = f"{section.partition('/')[0]} (program '{failed}')"
+        denied = number == errno.EPERM and not_permitted(lab, number, f"program '{failed}' is not loaded as {kind}")
+        if denied:
+            return denied
         if number in (errno.EPERM, errno.EINVAL, errno.ENOTSUP, 524):
             reason = f"the kernel refused a {kind} program with {errno.errorcode.get(number, number)} and no verifier log"
             return NotSupportedError(feature, lab.where, reason, number)

@@ -6,6 +6,8 @@ import functools
 from typing import TYPE_CHECKING
 
 from .errors import LabError, UnknownNameError
+from .machines import AgentError
+from .refusal import not_permitted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,9 +148,13 @@ class Places:
         UnknownNameError
             No such category, or no such tracepoint in it.
         """
-        found = self.ask("machine.tracepoints", category)
+        try:
+            found = self.ask("machine.tracepoints", category)
+        except AgentError as error:
+            what = f"tracepoint {category}:{name} cannot be looked up"
+            raise not_permitted(self, error.payload["errno"], what) or error.blame(what) from None
         if found is None or name in found:
-            return  # without tracefs the attempt itself tells
+            return  # without tracefs the attempt itself tells why
         if not found:
             raise UnknownNameError("tracepoint category", category, self.ask("machine.tracepoints", ""))
         raise UnknownNameError("tracepoint", name, found, f"category '{category}'")

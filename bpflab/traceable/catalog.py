@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import re
@@ -12,8 +13,9 @@ import numpy as np
 
 from .. import elf, kinds
 from ..btf import Btf, Type
-from ..errors import LabError, NotSupportedError, UnknownNameError
+from ..errors import BpfError, LabError, NotSupportedError, UnknownNameError
 from ..machines import AgentError
+from ..refusal import not_permitted
 from .formats import Format, parse
 
 if TYPE_CHECKING:
@@ -106,18 +108,14 @@ class Catalog:
 
     @functools.cached_property
     def tracepoints(self) -> Group:
-        """Raises `NotSupportedError` where the machine has no tracefs or hides it."""
+        """Raises `NotSupportedError` where the machine has no tracefs, `BpfError` where the agent may not see it."""
+        what = "the tracepoints cannot be listed"
         try:
             found = self.lab.ask("listing.tracepoints")
         except AgentError as error:
-            if error.payload["errno"] in (1, 13):
-                raise NotSupportedError(
-                    "listing tracepoints", self.lab.where, f"tracefs may not be read ({error})", error.payload["errno"],
-                    remedy="the agent needs to be root: start Jupyter as root, or let sudo work without a password",
-                ) from None  # fmt: skip
-            raise error.blame("the tracepoints cannot be listed") from None
+            raise not_permitted(self.lab, error.payload["errno"], what) or error.blame(what) from None
         if found is None:
-            raise NotSupportedError("tracepoints", self.lab.where, "it has no tracefs")
+            raise not_permitted(self.lab, errno.ENOENT, what) or NotSupportedError("tracepoints", self.lab.where, "it has no tracefs")
         pairs = sorted(line.split(":", 1) for line in found.decode().split())
         return Group("tracepoint", "", [f"{name}\t{category}" for category, name in pairs])
 
@@ -182,7 +180,7 @@ class Catalog:
         found = [self.functions, self.perf_events]
         try:
             return [self.tracepoints, *found]
-        except NotSupportedError:  # what it has is still worth listing; asking for a tracepoint says what is missing
+        except BpfError:  # the rest is still worth listing; asking for tracepoints alone says what is missing
             return found
 
     def _of_process(self, pid: int) -> list[Group]:

@@ -37,4 +37,4 @@ def near(name: str, groups: Iterable[Group], count: int = 3) -> list[str]:
                 other = group.lines[number].partition("\t")[0]
                 found[other] = difflib.SequenceMatcher(None, low, other.lower()).ratio()
     best = sorted(found.items(), key=lambda pair: -pair[1])
-    return [other for other, ratio in best[:count] if ratio >= 0.6]
+    return [other for other, ratio in best[:count] if ratio >= max(0.6, best[0][1] - 0.15)]

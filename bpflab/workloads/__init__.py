@@ -76,7 +76,7 @@ def start(lab: Lab, name: str, strip: bool = False, **options: int) -> Workload:
         raise LabError(f"workload '{name}' does not start: {error}; see lab.sh('{' '.join(command)}')") from None
     made = Workload(lab, command, about, name)
     try:
-        made.wait_for("ready")
+        made.wait_for("running")
     except BaseException:
         made.stop()
         raise

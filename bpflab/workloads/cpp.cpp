@@ -51,7 +51,7 @@ int main(int argc, char **argv)
     int rate = argc > 1 ? atoi(argv[1]) : 100;
     const std::vector<std::string> names = {"tea", "bread", "a bicycle"};
 
-    std::puts("ready");
+    std::puts("running");
     std::fflush(stdout);
     for (int i = 0;; i++) {
         shop::Basket basket;

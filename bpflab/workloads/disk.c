@@ -40,7 +40,7 @@ int main(int argc, char **argv)
         return 1;
     }
     memset(data, 'x', block);
-    printf("ready\n");
+    printf("running\n");
     fflush(stdout);
     for (long n = 1;; n++) {
         if (append(fd, data, block) != block || lseek(fd, 0, SEEK_CUR) > LARGEST)

@@ -38,7 +38,7 @@ func main() {
 	if len(os.Args) > 1 {
 		rate, _ = strconv.Atoi(os.Args[1])
 	}
-	fmt.Println("ready")
+	fmt.Println("running")
 	for n := 0; ; n++ {
 		done := make(chan int)
 		go func(n int) { done <- work(n) }(n)

@@ -62,7 +62,7 @@ int main(int argc, char **argv)
     int rate = argc > 1 ? atoi(argv[1]) : 200;
     struct timespec pause = { .tv_sec = rate == 1, .tv_nsec = rate > 1 ? 1000000000 / rate : 0 };
 
-    printf("ready\n");
+    printf("running\n");
     fflush(stdout);
     for (int number = 0;; number++) {
         parse_line(number);

@@ -61,7 +61,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < threads; i++)
         if (pthread_create(&one, NULL, i ? modest : greedy, NULL))
             return 1;
-    printf("ready\n");
+    printf("running\n");
     fflush(stdout);
     pthread_join(one, NULL);
     return 0;

@@ -126,7 +126,7 @@ int main(int argc, char **argv)
     rate = argc > 1 ? atoi(argv[1]) : 50;
     address.sin_port = htons(argc > 2 ? atoi(argv[2]) : 0);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+    setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)); /* a port of a server that has just ended is free */
     if (s < 0 || bind(s, (struct sockaddr *)&address, sizeof(address)) || listen(s, 64) ||
         getsockname(s, (struct sockaddr *)&address, &size)) {
         fprintf(stderr, "cannot listen: %s\n", strerror(errno));
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
     }
     if (rate && pthread_create(&visitor, NULL, visit, NULL))
         return 1;
-    printf("ready port=%d\n", ntohs(address.sin_port));
+    printf("running port=%d\n", ntohs(address.sin_port));
     fflush(stdout);
     for (int id = 1;; id++) {
         int client = accept(s, NULL, NULL);
