@@ -31,6 +31,7 @@ from .lab import Lab
 _MODULES = ("plots", "stacks")
 # name -> module that has it
 _LAZY = {
+    "browse": "widgets",
     "check": "exercise",
     "compare": "comparison",
     "doctor": "diagnosis",
@@ -53,6 +54,7 @@ __all__ = [
     "ObjectError",
     "UnknownNameError",
     "VerifierError",
+    "browse",
     "check",
     "compare",
     "doctor",

@@ -16,8 +16,8 @@ from .compiler import CSource
 from .errors import BpfError, NotSupportedError, ObjectError, UnknownNameError, VerifierError
 from .machines import AgentError
 from .map import Map
-from .refusal import not_permitted
 from .program import Program
+from .refusal import not_permitted
 
 if TYPE_CHECKING:
     from .lab import Lab

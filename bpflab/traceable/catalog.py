@@ -21,7 +21,7 @@ from .formats import Format, parse
 if TYPE_CHECKING:
     from ..lab import Lab
 
-KINDS = ("tracepoint", "USDT", "user function", "kernel function", "perf event")
+KINDS = ("tracepoint", "USDT", "perf event", "user function", "kernel function")
 # where a compiler's own parts of a function, and the padding before one, look like functions
 _NO_FUNCTION = re.compile(r"^(__pfx_|__cfi_|\.)|\.cold(\.\d+)?$|^__(traceiter|probestub)_")
 _known: weakref.WeakKeyDictionary[Lab, Catalog] = weakref.WeakKeyDictionary()
@@ -177,7 +177,7 @@ class Catalog:
             return self.of_binary(elf.path_of(self.lab, binary, pid))
         if pid is not None:
             return self._of_process(pid)
-        found = [self.functions, self.perf_events]
+        found = [self.perf_events, self.functions]
         try:
             return [self.tracepoints, *found]
         except BpfError:  # the rest is still worth listing; asking for tracepoints alone says what is missing

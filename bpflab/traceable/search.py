@@ -76,7 +76,7 @@ def _hits(group: Group, word: str) -> np.ndarray:
 def rank(places: list[Place], text: str) -> list[Place]:
     """The best first: the name itself, names that begin so, that have it as a word, then the rest; short ones first."""
     last = words(text)[-1].strip("*?")
-    word = re.compile(rf"(^|[_:.]){re.escape(last)}")
+    word = re.compile(rf"(^|[-_:.]){re.escape(last)}")
 
     def key(place: Place):
         name = place.name.lower()
