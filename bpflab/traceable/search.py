@@ -81,6 +81,7 @@ def rank(places: list[Place], text: str) -> list[Place]:
     def key(place: Place):
         name = place.name.lower()
         how = 0 if name == last else 1 if name.startswith(last) else 2 if word.search(name) else 3
-        return how, KINDS.index(place.kind), len(name), name, place.where
+        # what goes into a system call is asked for more often than what comes out of it
+        return how, KINDS.index(place.kind), len(name) + 2 * name.startswith("sys_exit_"), name, place.where
 
     return sorted(places, key=key)

@@ -1,9 +1,10 @@
-"""Widgets: the browser of what can be traced, the map explorer, the stepper, the pipeline view, the control-flow graph."""
+"""Widgets: the browser of what can be traced, the map explorer, live events, the stepper, the pipeline view, the control-flow graph."""
 
 from .browser import Browser, browse
 from .cfg import ControlFlow, control_flow
 from .explorer import Explorer, explore
+from .live import Live, live
 from .pipeline import Pipeline, pipeline
 from .stepper import Stepper, step
 
-__all__ = ["Browser", "ControlFlow", "Explorer", "Pipeline", "Stepper", "browse", "control_flow", "explore", "pipeline", "step"]
+__all__ = ["Browser", "ControlFlow", "Explorer", "Live", "Pipeline", "Stepper", "browse", "control_flow", "explore", "live", "pipeline", "step"]

@@ -91,9 +91,10 @@ function search(lists, text, most) {
       const name = names.name(number).toLowerCase();
       const at = name.indexOf(last);
       const how = name === last ? 0 : at === 0 ? 1 : at > 0 && "-_:.".includes(name[at - 1]) ? 2 : 3;
-      return { names, number, name, how, order };
+      // what goes into a system call is asked for more often than what comes out of it
+      return { names, number, name, how, order, length: name.length + (name.startsWith("sys_exit_") ? 2 : 0) };
     }),
   );
-  keyed.sort((a, b) => a.how - b.how || a.order - b.order || a.name.length - b.name.length || (a.name < b.name ? -1 : 1));
+  keyed.sort((a, b) => a.how - b.how || a.order - b.order || a.length - b.length || (a.name < b.name ? -1 : 1));
   return { total, places: keyed.slice(0, most).map(({ names, number }) => names.at(number)) };
 }
