@@ -51,8 +51,9 @@ class Live(anywidget.AnyWidget):
         self._wants: dict[str, tuple[float, contextvars.Context]] = {}
         self._lock = threading.Lock()
         self._cells = CellWatch()
+        self._drawn = threading.Event()  # the last picture is in the model
         about = {"title": title, "unit": unit, "value": follower.value, "by": follower.by, "views": VIEWS if follower.value else VIEWS[:1]}
-        super().__init__(_about=about, view=view)
+        super().__init__(_about=about, _last=None, view=view)
         self.on_msg(lambda _, content, buffers: self._hear(content))
         threading.Thread(target=self._feed, name="bpflab-live-views", daemon=True).start()
 
@@ -82,7 +83,7 @@ class Live(anywidget.AnyWidget):
 
     def stop(self) -> None:
         """Stop taking events; what has come is in `frame`. Raises what the stream failed with."""
-        self._follower.stop()
+        self._end()
         if self._follower.error is not None and not self._follower.events.closed:
             raise self._follower.error
 
@@ -95,20 +96,24 @@ class Live(anywidget.AnyWidget):
             Whether it has ended within `timeout` seconds.
         """
         try:
-            return self._follower.wait(timeout)
+            return self._follower.wait(timeout) and self._drawn.wait(timeout)
         except KeyboardInterrupt:
-            self._follower.stop()
+            self._end()
             raise
 
-    def close(self) -> None:
+    def _end(self) -> None:
         self._follower.stop()
+        self._drawn.wait(10)
+
+    def close(self) -> None:
+        self._end()
         super().close()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._follower.stop()
+        self._end()
 
     def __repr__(self) -> str:
         lost = "" if self.lost is None else f", {self.lost:,} lost"
@@ -131,6 +136,13 @@ class Live(anywidget.AnyWidget):
 
     def _feed(self) -> None:
         """A thread: answers the views until the stream has ended."""
+        try:
+            self._serve()
+            self._finish()
+        finally:
+            self._drawn.set()
+
+    def _serve(self) -> None:
         while not self._follower.wait(EVERY_S / 2):
             now = time.monotonic()
             with self._lock:
@@ -142,7 +154,6 @@ class Live(anywidget.AnyWidget):
                 meta, buffers = self._picture()
                 for view, context in due.items():
                     context.run(self.send, {**meta, "view": view}, buffers)
-        self._finish()
 
     def _finish(self) -> None:
         meta, (rate, heat, totals) = self._picture()

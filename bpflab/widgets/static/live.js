@@ -76,7 +76,7 @@ class Live {
   /** The picture of the end, which stays with the notebook. */
   last() {
     const meta = this.model.get("_last");
-    if (!meta) return;
+    if (!meta?.bins) return;
     clearTimeout(this.quiet);
     this.root.classList.remove("bl-quiet");
     this.data = unpacked(meta, [this.model.get("_rate"), this.model.get("_heat"), this.model.get("_totals")]);
