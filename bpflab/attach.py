@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import functools
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import kinds
+from . import elf, kinds
 from .errors import BpfError, NotSupportedError, UnknownNameError
 from .link import Link
 from .machines import AgentError
-from .refusal import attach_hint
+from .refusal import attach_hint, not_permitted
 
 if TYPE_CHECKING:
     from .map import Map
@@ -27,18 +30,23 @@ _NAMED_LATER = {
     "uretprobe": "attach_uprobe",
     "usdt": "attach_usdt",
 }
+# SEC("uprobe/PATH:FUNCTION"), as libbpf takes it; one with an offset behind goes to libbpf as it is
+_USER_FUNCTION = re.compile(r"u(?P<ret>ret)?probe(?:\.s)?/(?P<binary>.+):(?P<symbol>[^:+]+)")
 _ATTACH = {name: number for number, name in enumerate(kinds.ATTACH_TYPES)}
 
 
 class Attachable:
     """The `attach_...` methods of a `Program`."""
 
-    def _attach(self, target: str, feature: str, name: str, *arguments) -> Link:
+    def _attach(self, target: str, feature: str, name: str, *arguments, why: Callable[[int], Exception | None] | None = None) -> Link:
+        """`why` is asked for a better word when the kernel refused: it takes the errno."""
         self._refuse_closed()
         try:
             about = self._lab.ask(name, *arguments)
         except AgentError as error:
-            raise self._complain(error, target, feature) from None
+            complaint = self._complain(error, target, feature)
+            better = why(error.payload["errno"]) if why and not isinstance(complaint, NotSupportedError) else None
+            raise better or complaint from None
         link = Link(self._lab, self, target, about)
         self._links = [*(one for one in self._links if not one.detached), link]
         return link
@@ -46,6 +54,8 @@ class Attachable:
     def _complain(self, error: AgentError, target: str, feature: str) -> Exception:
         number = error.payload["errno"]
         said = "; ".join(line for line in error.payload.get("said", []) if line)
+        if denied := not_permitted(self._lab, number, f"program '{self.name}' does not attach to {target}"):
+            return denied
         missing = self._lab.missing(feature)
         if missing:
             return NotSupportedError(feature, self._lab.where, missing, number)
@@ -100,10 +110,18 @@ class Attachable:
             raise TypeError(f"program '{self.name}': SEC(\"{self.section}\") does not say where it goes; say it with {how}(...)")
         if self.type == "tracepoint":
             self._lab.check_tracepoint(*self.section.split("/")[1:3])  # offers the near names
-        feature = self.section.split("/")[0].rstrip("+")
+        if user := _USER_FUNCTION.fullmatch(self.section):
+            return self.attach_uprobe(user["binary"], user["symbol"], retprobe=bool(user["ret"]))
+        feature, _, place = self.section.partition("/")
+        feature, why = feature.rstrip("+"), None
+        if feature in ("raw_tp", "raw_tracepoint"):
+            why = functools.partial(self._no_raw_tracepoint, place)
+        if feature in ("kprobe", "kretprobe"):
+            function, _, offset = place.partition("+")
+            why = functools.partial(self._no_kprobe, function, int(offset or "0", 0))
         if feature in ("kprobe", "kretprobe", "ksyscall", "kretsyscall"):
             feature = "kprobe"
-        return self._attach(self.section, feature, "links.auto", self._handle, self.name)
+        return self._attach(self.section, feature, "links.auto", self._handle, self.name, why=why)
 
     def attach_tracepoint(self, category: str, name: str) -> Link:
         """A tracepoint by its tracefs names: attach_tracepoint("syscalls", "sys_enter_execve")."""
@@ -113,44 +131,113 @@ class Attachable:
 
     def attach_raw_tracepoint(self, name: str) -> Link:
         """A tracepoint with its raw arguments (BPF_RAW_TRACEPOINT_OPEN)."""
-        return self._attach(f"raw tracepoint {name}", "raw_tracepoint", "links.raw_tracepoint", self.fd, name)
+        why = functools.partial(self._no_raw_tracepoint, name)
+        return self._attach(f"raw tracepoint {name}", "raw_tracepoint", "links.raw_tracepoint", self.fd, name, why=why)
+
+    def _no_raw_tracepoint(self, name: str, number: int) -> Exception | None:
+        if number != errno.ENOENT:
+            return None
+        from . import traceable
+
+        listed = traceable.catalog(self._lab).tracepoints
+        close = traceable.near(name, [listed])
+        tail = "did you mean " + " or ".join(f"'{one}'" for one in close) + "?" if close else "nothing has that name; search with lab.events()"
+        return UnknownNameError("raw tracepoint", name, close, self._lab.where, tail=tail)
 
     def attach_kprobe(self, function: str, *, offset: int = 0, retprobe: bool = False, cookie: int = 0) -> Link:
         """A kernel function, at its entry or `offset` bytes in, or at its return."""
         what = "kretprobe" if retprobe else "kprobe"
         arguments = (self._handle, self.name, function, offset, retprobe, cookie)
-        return self._attach(f"{what} {function}", "kprobe", "links.kprobe", *arguments)
+        why = functools.partial(self._no_kprobe, function, offset)
+        return self._attach(f"{what} {function}", "kprobe", "links.kprobe", *arguments, why=why)
+
+    def _no_kprobe(self, function: str, offset: int, number: int) -> Exception | None:
+        from . import uprobes  # and with it disassembly and the lists of names, which a start need not wait for
+
+        return uprobes.unknown_function(self._lab, function) or uprobes.not_allowed(self._lab, function, offset, number)
 
     def attach_kretprobe(self, function: str, *, cookie: int = 0) -> Link:
         return self.attach_kprobe(function, retprobe=True, cookie=cookie)
 
     def attach_uprobe(
-        self, binary: str, symbol: str | int, *, pid: int | None = None, retprobe: bool = False, cookie: int = 0
+        self,
+        binary: str,
+        symbol: str | int,
+        *,
+        pid: int | None = None,
+        retprobe: bool = False,
+        at: str = "entry",
+        force: bool = False,
+        cookie: int = 0,
     ) -> Link:
         """A function of a program or library on the lab machine.
 
         Parameters
         ----------
         binary : str
-            Path, or the name of a library ("libc.so.6") or of a program in PATH.
+            Path, or the name of a library ("libc.so.6") or of a program in PATH. With `pid` as that process sees it: of one in
+            a container, the container's file.
         symbol : str or int
-            Function name, or offset in the file.
+            Function name, or the offset in the file of an instruction.
         pid : int, optional
             Only this process; None for all.
+        retprobe : bool
+            When the function returns (a uretprobe), which writes into the stack.
+        at : {"entry", "returns"}
+            "returns" puts a probe on every return instruction of the function: what a Go program allows.
+        force : bool
+            Do what is refused for good reason: a uretprobe on a Go program, an offset that is no instruction's.
+
+        Raises
+        ------
+        UnknownNameError
+            No such function; the message says whether it was inlined or stripped away, or has the near names.
+        LabError
+            It would break the program.
+        BpfError
+            The process has ended.
         """
         name, offset = (symbol, 0) if isinstance(symbol, str) else ("", symbol)
         if offset < 0:
             raise ValueError(f"an offset in {binary} is 0 or more, not {offset}")
+        if at not in ("entry", "returns") or (at == "returns" and (retprobe or not name)):
+            raise ValueError("at is 'entry' or 'returns'; 'returns' goes with a function's name, and without retprobe")
+        from . import uprobes
+
+        path = elf.path_of(self._lab, binary, pid)
+        who = -1 if pid is None else pid
+        if at == "returns":
+            places = uprobes.returns(self._lab, elf.binary(self._lab, path), name)
+            target = f"the {len(places)} return instructions of {binary}:{symbol}"
+            return self._attach(target, "uprobe", "links.uprobes", self._handle, self.name, path, places, who, cookie)
+        uprobes.check(self._lab, path, symbol, retprobe, force)
         target = f"{'uretprobe' if retprobe else 'uprobe'} {binary}:{symbol}"
-        path = self._lab.find_binary(binary)
-        arguments = (self._handle, self.name, path, name, offset, -1 if pid is None else pid, retprobe, cookie)
-        return self._attach(target, "uprobe", "links.uprobe", *arguments)
+        arguments = (self._handle, self.name, path, name, offset, who, retprobe, cookie)
+        return self._attach(target, "uprobe", "links.uprobe", *arguments, why=functools.partial(self._no_uprobe, path, name, pid))
+
+    def _no_uprobe(self, path: str, name: str, pid: int | None, number: int) -> Exception | None:
+        if pid is not None and not self._lab.ask("binaries.alive", pid):
+            return elf.gone(self._lab, pid)
+        from . import uprobes
+
+        binary = elf.binary(self._lab, path)
+        return uprobes.unknown(self._lab, binary, name) if name and binary.function(name) is None else None
 
     def attach_usdt(self, binary: str, provider: str, name: str, *, pid: int | None = None) -> Link:
-        """A statically defined probe (SystemTap's sys/sdt.h) of a program or library."""
-        path = self._lab.find_binary(binary)
+        """A statically defined probe (SystemTap's sys/sdt.h) of a program or library, with `pid` as that process sees it."""
+        path = elf.path_of(self._lab, binary, pid)
         arguments = (self._handle, self.name, path, provider, name, -1 if pid is None else pid)
-        return self._attach(f"USDT {provider}:{name} of {binary}", "usdt", "links.usdt", *arguments)
+        why = functools.partial(self._no_usdt, path, provider, name, pid)
+        return self._attach(f"USDT {provider}:{name} of {binary}", "usdt", "links.usdt", *arguments, why=why)
+
+    def _no_usdt(self, path: str, provider: str, name: str, pid: int | None, number: int) -> Exception | None:
+        if pid is not None and not self._lab.ask("binaries.alive", pid):
+            return elf.gone(self._lab, pid)
+        from . import uprobes
+
+        binary = elf.binary(self._lab, path)
+        has = any((one.provider, one.name) == (provider, name) for one in binary.usdt)
+        return None if has else uprobes.unknown_usdt(self._lab, binary, provider, name)
 
     def attach_perf_event(
         self, event: str = "cpu-clock", *, frequency: int = 0, period: int = 0, pid: int | None = None, cpus=None

@@ -149,14 +149,16 @@ class ObjectError(LabError, ValueError):
 
 
 class UnknownNameError(LabError, KeyError):
-    """Nothing has that name; the message offers the near ones."""
+    """Nothing has that name; the message offers the near ones, or says with `tail` why it is not there."""
 
-    def __init__(self, what: str, name: str, known, where: str = ""):
+    def __init__(self, what: str, name: str, known, where: str = "", *, tail: str = ""):
         self.name = name
         known = sorted(map(str, known))
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        near = [] if tail else difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         place = f" in {where}" if where else ""
-        if near:
+        if tail:
+            pass
+        elif near:
             tail = "did you mean " + " or ".join(f"'{n}'" for n in near) + "?"
         elif not known:
             tail = "there is none"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .map import Map
 
 HEADER = 8  # struct bpf_ringbuf_hdr
+BATCH_S = 0.03  # from one batch of a stream to the next, where the buffer has room enough
 PERF_RECORD_LOST, PERF_RECORD_SAMPLE = 2, 9
 
 
@@ -263,6 +264,11 @@ class Events:
         name = "" if self.type.resolved.kind in ("struct", "union") else "value"
         return dict(self.type.columns(array, name))
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of a frame of events, empty."""
+        return dict(self._frame([]).items())
+
     def stream(self, callback: Callable[[pd.DataFrame], Any], seconds: float | None = None) -> Stream:
         """Call a function with every batch of events, in a thread, until it is stopped.
 
@@ -314,10 +320,17 @@ class Stream:
             while not self._over():
                 parts, _ = self._events._drain(0.1)
                 if parts:
+                    start = time.monotonic()
                     self._callback(self._events._frame(parts))
+                    if not self._filling(parts):  # many small batches would cost more than the events in them
+                        self._stop.wait(start + BATCH_S - time.monotonic())
         except BaseException as error:  # noqa: BLE001 - belongs to whoever stops the stream
             if not self._events.closed:
                 self._error = error
+
+    def _filling(self, parts) -> bool:
+        """Whether what comes at this rate could fill the buffer before the next look."""
+        return sum(len(events) for events, _ in parts) * self._events.type.size > self._events._size / 16
 
     def _over(self) -> bool:
         late = self._deadline is not None and time.monotonic() >= self._deadline
@@ -327,9 +340,17 @@ class Stream:
     def running(self) -> bool:
         return self._thread.is_alive()
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Ask it to stop, without waiting."""
         self._stop.set()
+
+    def join(self) -> None:
+        """Wait for its end, by itself or by `end`."""
         self._thread.join()
+
+    def stop(self) -> None:
+        self.end()
+        self.join()
         if self._error is not None:
             error, self._error = self._error, None
             raise error

@@ -17,6 +17,7 @@ from .errors import BpfError, NotSupportedError, ObjectError, UnknownNameError, 
 from .machines import AgentError
 from .map import Map
 from .program import Program
+from .refusal import not_permitted
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -299,6 +300,14 @@ def load_opened(lab, name, text, elf, opened, variables, wanted=None, max_entrie
     return Object(lab, name, handle, btf, programs, maps, data, text, elf)
 
 
+def _near_function(lab: Lab, name: str) -> str:
+    from . import traceable
+
+    close = traceable.near(name, [traceable.catalog(lab).functions])
+    said = "did you mean " + " or ".join(f"'{one}'" for one in close) + "? " if close else ""
+    return f"{said}lab.events('{name}') looks for it"
+
+
 def _replacements(programs: list[dict], wanted, target: Program | None) -> dict[str, tuple[int, str]]:
     """What each freplace program replaces: a program's descriptor, and a function of it."""
     found = {}
@@ -343,10 +352,13 @@ def _refused(lab: Lab, payload: dict, name: str, text: str | None, elf: bytes, p
         if number == errno.ESRCH and "/" in section:
             return BpfError(
                 f"program '{failed}' was not loaded: the kernel's BTF has no '{section.partition('/')[2]}', as "
-                f"SEC(\"{section}\") wants; look for it with lab.sh('bpftool btf dump file /sys/kernel/btf/vmlinux')",
+                f"SEC(\"{section}\") wants; {_near_function(lab, section.partition('/')[2])}",
                 number,
             )
         feature = f"{section.partition('/')[0]} (program '{failed}')"
+        denied = number == errno.EPERM and not_permitted(lab, number, f"program '{failed}' is not loaded as {kind}")
+        if denied:
+            return denied
         if number in (errno.EPERM, errno.EINVAL, errno.ENOTSUP, 524):
             reason = f"the kernel refused a {kind} program with {errno.errorcode.get(number, number)} and no verifier log"
             return NotSupportedError(feature, lab.where, reason, number)

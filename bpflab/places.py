@@ -6,12 +6,17 @@ import functools
 from typing import TYPE_CHECKING
 
 from .errors import LabError, UnknownNameError
+from .machines import AgentError
+from .refusal import not_permitted
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .cgroup import Cgroup
     from .descriptor import Descriptor
     from .netlab import Netlab
     from .sockets import Socket
+    from .workloads import Workload
     from .xsk import Xsk
 
 
@@ -58,6 +63,70 @@ class Places:
 
         return descriptor.open_path(self, path)
 
+    def workload(self, name: str, *, strip: bool = False, **options: int) -> Workload:
+        """Start a small program of ours, to trace: built on first use, ended with the lab.
+
+        Parameters
+        ----------
+        name : {"web", "leak", "lock", "disk", "cpp", "go"}
+            A web server with slow pages, a C program that forgets to free, threads that fight for a lock, a disk writer, a
+            program in C++, one in Go.
+        strip : bool
+            A copy without symbols.
+        **options
+            "rate" (rounds a second, 0 for as many as there can be), "port" of web, "threads" of lock, "block" of disk (bytes).
+
+        Returns
+        -------
+        Workload
+            `.pid`, `.binary`, `.port`, `stop()`; also a context manager.
+
+        Raises
+        ------
+        NotSupportedError
+            The machine has no compiler for it; the text says what to install.
+        """
+        from . import workloads
+
+        return workloads.start(self, name, strip, **options)
+
+    def events(
+        self, text: str = "", *, kind: str | list[str] | None = None, binary: str | None = None, pid: int | None = None
+    ) -> pd.DataFrame:
+        """Search everything that can be traced; `bl.browse(lab)` is a widget over it.
+
+        Parameters
+        ----------
+        text : str
+            Words that must all be in a name or in its place: "openat", "syscalls:sys_enter_*at". "" is everything.
+        kind : str or list of str, optional
+            "tracepoint", "kernel function", "user function", "USDT", "perf event".
+        binary : str, optional
+            Path or name of a program or library: its functions and USDT probes instead of the kernel's.
+        pid : int, optional
+            Those of everything that this process has mapped; with `binary`, that file as the process sees it, which in a
+            container is another one.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `kind`, `name`, `where` (category, module or path) and `signature`: the fields of a tracepoint (tracefs), the C
+            declaration of a kernel function (BTF), the sizes of a USDT probe's arguments. The best match comes first.
+            `.attrs["kernel functions"]` says where their list comes from.
+
+        Raises
+        ------
+        BpfError
+            The process has ended.
+        LabError
+            There is no such binary.
+        NotSupportedError
+            Only tracepoints are wanted, and tracefs is not there or may not be read.
+        """
+        from . import traceable
+
+        return traceable.events(self, text, kind=kind, binary=binary, pid=pid)
+
     def find_binary(self, name: str) -> str:
         """Path of a program or shared library on the lab machine.
 
@@ -79,9 +148,13 @@ class Places:
         UnknownNameError
             No such category, or no such tracepoint in it.
         """
-        found = self.ask("machine.tracepoints", category)
+        try:
+            found = self.ask("machine.tracepoints", category)
+        except AgentError as error:
+            what = f"tracepoint {category}:{name} cannot be looked up"
+            raise not_permitted(self, error.payload["errno"], what) or error.blame(what) from None
         if found is None or name in found:
-            return  # without tracefs the attempt itself tells
+            return  # without tracefs the attempt itself tells why
         if not found:
             raise UnknownNameError("tracepoint category", category, self.ask("machine.tracepoints", ""))
         raise UnknownNameError("tracepoint", name, found, f"category '{category}'")

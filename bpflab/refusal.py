@@ -9,6 +9,7 @@ from . import kinds
 from .errors import BpfError
 
 if TYPE_CHECKING:
+    from .lab import Lab
     from .machines import AgentError
     from .map import Map
     from .program import Program
@@ -82,6 +83,23 @@ def pin_refused(m: Map, error: AgentError, path: str) -> BpfError:
     """The same for a pin, where an errno is about the path."""
     number = error.payload["errno"]
     return BpfError(f"map '{m.name}' is not pinned to {path}: {_PINS.get(number, error)}", number)
+
+
+def not_permitted(lab: Lab, number: int, doing: str) -> BpfError | None:
+    """The error to raise where a refusal is one of permissions, not of what the kernel can do; None where it is not.
+
+    Without CAP_SYS_ADMIN tracefs is not even mounted, and what is looked for in it is "not there".
+    """
+    if number not in (errno.EPERM, errno.EACCES, errno.ENOENT):
+        return None
+    lacks = lab.ask("machine.lacking")
+    if not lacks:
+        return None
+    return BpfError(
+        f"{doing}: the agent on {lab.machine} is root without {' and '.join(lacks)}, as in a container that drops them; "
+        "start Jupyter outside of it, or give it those capabilities",
+        errno.EPERM,
+    )
 
 
 def attach_hint(program: Program, target: str, number: int) -> str:

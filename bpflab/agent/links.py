@@ -133,6 +133,22 @@ def uprobe(handle, name, binary, symbol, offset, pid, retprobe, cookie):
     )
 
 
+def uprobes(handle, name, binary, offsets, pid, cookie):
+    """One attachment to several instructions of a file."""
+    options = UprobeOpts(ctypes.sizeof(UprobeOpts), 0, cookie, False, None)
+    call = lib.bpf_program__attach_uprobe_opts
+    held = Held()
+    try:
+        for offset in offsets:
+            with listening() as said:
+                link = call(_program(handle, name), pid, binary.encode(), offset, options)
+                held.pointers.append(must(link, f"uprobe {binary}:{offset:#x}", said))
+    except BaseException:
+        held.close()
+        raise
+    return _hold(held)
+
+
 def usdt(handle, name, binary, provider, event, pid):
     call = lib.bpf_program__attach_usdt
     return _pointer(

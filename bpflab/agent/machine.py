@@ -37,6 +37,18 @@ def tracepoints(category):
         return [] if os.path.isdir(f"{TRACEFS}/events") else None
 
 
+# include/uapi/linux/capability.h: what tracing takes, beside what loading takes
+_NEEDED = {21: "CAP_SYS_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
+
+
+@quick
+def lacking():
+    """Capabilities that tracing takes and that this agent has not; root outside of a container has all of them."""
+    with open("/proc/self/status") as file:
+        effective = int(re.search(r"^CapEff:\s*(\w+)", file.read(), re.M)[1], 16)
+    return [name for bit, name in _NEEDED.items() if not effective >> bit & 1]
+
+
 def vmlinux_identity():
     """Size and name of the kernel's BTF, which tell one vmlinux.h from another; None without BTF."""
     try:

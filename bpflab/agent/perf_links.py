@@ -82,6 +82,11 @@ def uprobe(prog_fd, path, symbol, offset, pid, retprobe, cookie):
     return _attach_all(prog_fd, [_uprobe(path, offset, pid, retprobe)], cookie)
 
 
+def uprobes(prog_fd, path, offsets, pid, cookie):
+    """One attachment to several instructions of a file."""
+    return _attach_all(prog_fd, (_uprobe(path, offset, pid) for offset in offsets), cookie)
+
+
 def usdt(prog_fd, places):
     """Attach at each (path, offset in the file, pid) of a USDT probe."""
     return _attach_all(prog_fd, (_uprobe(*place) for place in places))

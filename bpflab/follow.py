@@ -1,0 +1,176 @@
+"""Events drawn while they come: `live` follows a ring or perf buffer, and has the frame afterwards."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .bins import Bins, Picture
+from .errors import LabError
+
+if TYPE_CHECKING:
+    from .events import Events
+
+# what programs call the time of an event, in nanoseconds
+_TIMES = ("time_ns", "ts_ns", "timestamp_ns", "ktime_ns", "timestamp", "ts")
+KEPT = 5_000_000  # rows of the frame
+RATE_S = 2.0  # over which "now" is taken
+
+
+class Follower:
+    """What `live` does behind its widget: takes events out, counts them into bins, keeps the frame.
+
+    Parameters
+    ----------
+    events : Events
+    value, by : str or None
+        Columns: a number to be drawn by powers of two; what tells groups apart.
+    time : str or None
+        Column with the time of an event in nanoseconds; None for when it arrives here.
+    window : float
+        Seconds that are shown while it runs.
+    keep : int
+        Rows of the frame that are kept, the newest.
+    """
+
+    def __init__(self, events: Events, value: str | None, by: str | None, time_column: str | None, window: float, keep: int, seconds: float | None):
+        columns = events.columns
+        for name in filter(None, (value, by, time_column)):
+            if name not in columns:
+                raise TypeError(f"an event has no column '{name}'; it has {', '.join(columns)}")
+        if value and not pd.api.types.is_numeric_dtype(columns[value]):
+            raise TypeError(f"column '{value}' holds no numbers; by='{value}' draws a line for each of its values")
+        self.events, self.value, self.by, self.window, self._keep = events, value, by, window, keep
+        self.time_column = time_column or next((name for name in _TIMES if name in columns), None)
+        self.bins = Bins(min(0.1, window / 300))
+        self._lock = threading.Lock()
+        self._frames: list[pd.DataFrame] = []
+        self.count = self.dropped = 0
+        self._lost_before = events.lost or 0
+        self.lost: int | None = 0 if events.lost is not None else None
+        self._zero: float | None = None  # an event's time at the beginning
+        self._ahead = 0.0  # how far our clock is ahead of the events'
+        self._last = 0.0  # seconds until which events are known
+        self._recent: list[tuple[float, int]] = []
+        self.started = time.monotonic()
+        self.ended: float | None = None
+        self.error: BaseException | None = None
+        self._deadline = None if seconds is None else self.started + seconds
+        self.stream = events.stream(self._take, seconds)
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, name="bpflab-live", daemon=True).start()
+
+    # -- the stream's thread
+
+    def _take(self, frame: pd.DataFrame) -> None:
+        arrived = time.monotonic()
+        seconds = self._seconds(frame, arrived)
+        if self.by:
+            codes, names = pd.factorize(frame[self.by], use_na_sentinel=False)
+            labels = [str(name) for name in names]
+        else:
+            codes, labels = np.zeros(len(frame), np.int64), ["events"]
+        values = frame[self.value].to_numpy() if self.value else None
+        with self._lock:
+            before = self._last
+            self.bins.add(seconds, codes, labels, values)
+            self._last = max(before, float(seconds.max()))
+            self.count += len(frame)
+            self._frames.append(frame)
+            self._recent = [one for one in self._recent if one[0] > arrived - RATE_S] + [(arrived, len(frame))]
+            while self.count - self.dropped > self._keep and len(self._frames) > 1:
+                self.dropped += len(self._frames.pop(0))
+        self._count_lost(before)
+
+    def _seconds(self, frame: pd.DataFrame, arrived: float) -> np.ndarray:
+        """When each event was, in seconds since the beginning."""
+        if not self.time_column:
+            return np.full(len(frame), arrived - self.started)
+        times = frame[self.time_column].to_numpy()
+        if self._zero is None:
+            # events that were in the buffer before belong to the picture, but do not make its beginning
+            self._zero = float(times.max()) / 1e9 - (arrived - self.started)
+        seconds = times / 1e9 - self._zero
+        self._ahead = arrived - self.started - float(seconds.max())
+        return seconds
+
+    def _count_lost(self, before: float) -> None:
+        """Note a gap where the buffer has lost events since the last look."""
+        if self.lost is None:
+            return
+        now = (self.events.lost or 0) - self._lost_before
+        if now > self.lost:
+            with self._lock:
+                self.bins.gap(before, max(self._last, before + self.bins.width), now - self.lost)
+                self.lost = now
+
+    # -- its end
+
+    def _watch(self) -> None:
+        self.stream.join()
+        try:
+            self.stream.stop()
+            if not self.events.closed:
+                self._count_lost(self._last)
+        except BaseException as error:  # noqa: BLE001 - is shown, and raised by stop()
+            self.error = error
+        self.ended = time.monotonic()
+        self._over.set()
+
+    @property
+    def running(self) -> bool:
+        return not self._over.is_set()
+
+    def stop(self) -> None:
+        self.stream.end()
+        self._over.wait()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._over.wait(timeout)
+
+    # -- what there is
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return (self.ended or time.monotonic()) - self.started
+
+    @property
+    def rate(self) -> float:
+        """Events a second, of late; of the whole when it is over."""
+        if self.ended:
+            return self.count / max(self.seconds, 1e-9)
+        now = time.monotonic()
+        with self._lock:
+            recent = sum(count for at, count in self._recent if at > now - RATE_S)
+        return recent / max(min(RATE_S, now - self.started), 1e-9)
+
+    def frame(self) -> pd.DataFrame:
+        with self._lock:
+            if len(self._frames) > 1:
+                self._frames = [pd.concat(self._frames, ignore_index=True)]
+            return self._frames[0] if self._frames else pd.DataFrame(self.events.columns)
+
+    def picture(self) -> Picture:
+        with self._lock:
+            end = max(self._last, self.seconds - self._ahead) if self.running else self._last
+            start = max(0.0, end - self.window) if self.running else 0.0
+            end = max(end, min(self.window, 2.0) if self.running else 0.0)
+            return self.bins.picture(start, end)
+
+    @property
+    def ending(self) -> str:
+        """Why it ended, for a reader; "" while it runs."""
+        if self.running:
+            return ""
+        if isinstance(self.error, LabError):
+            return f"ended: {self.error}"
+        if self.error is not None:
+            return f"failed: {type(self.error).__name__}: {self.error}"
+        if self.events.closed:
+            return "ended with its object"
+        return "stopped" if self._deadline is None or self.ended < self._deadline else "complete"

@@ -1,0 +1,213 @@
+"""Events followed live: the frame afterwards, lost ones as gaps, and every way to end it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+from waiting import until
+
+import bpflab as bl
+from bpflab.errors import MachineLost
+
+TEXT = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+struct event { u64 time_ns; u64 number; char comm[16]; };
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, SIZE);
+    __type(value, struct event);
+} ring SEC(".maps");
+u64 lost, sent;
+
+static long send(u32 i, void *ctx)
+{
+    struct event *e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+    if (!e) {
+        lost++;
+        return 0;
+    }
+    e->time_ns = bpf_ktime_get_ns();
+    e->number = sent++;
+    __builtin_memcpy(e->comm, i % 2 ? "odd\0\0\0\0\0" : "even\0\0\0\0", 8);
+    bpf_ringbuf_submit(e, 0);
+    return 0;
+}
+SEC("syscall") int burst(u32 *count)
+{
+    bpf_loop(*count, send, 0, 0);
+    return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.fixture
+def load(lab):
+    loaded = []
+
+    def one(size="1 << 20"):
+        loaded.append(lab.load(TEXT.replace("SIZE", size), name="burst"))
+        return loaded[-1]
+
+    yield one
+    for obj in loaded:
+        obj.close()
+
+
+def burst(obj, count):
+    obj.programs["burst"].test_run(ctx=count.to_bytes(4, "little"))
+
+
+def test_the_frame_is_there_afterwards(load):
+    obj = load()
+    with bl.live(obj.events(), "number", by="comm", unit="events") as live:
+        assert live.running
+        for _ in range(5):
+            burst(obj, 1000)
+        until(lambda: len(live.frame) == 5000, "all events")
+    assert not live.running and live.lost == 0 and live.gaps.empty
+    assert live.frame.number.tolist() == list(range(5000)) and set(live.frame.comm) == {"odd", "even"}
+    assert live._last["count"] == 5000 and live._last["ending"] == "stopped"
+    assert "5,000 events" in repr(live) and "0 lost" in repr(live)
+
+
+def test_the_picture_counts_each_event_once(load):
+    obj = load()
+    with bl.live(obj.events(), "number", by="comm", unit="events") as live:
+        burst(obj, 3000)
+        until(lambda: len(live.frame) == 3000, "all events")
+        picture = live._follower.picture()
+    assert sorted(picture.groups) == ["even", "odd"]
+    assert picture.rate.sum(axis=1).tolist() == [1500, 1500] and picture.heat.sum() == 3000
+    assert picture.totals[:, :1].sum() == 1 and picture.totals[:, 11].sum() == 1024
+
+
+def test_lost_events_are_gaps(load):
+    """A buffer of one page takes 102 events; the time at which the others would have come is marked."""
+    obj = load("4096")
+    events = obj.events()
+    burst(obj, 50)
+    with bl.live(events) as live:
+        until(lambda: len(live.frame) == 50, "the first")
+        burst(obj, 5000)
+        until(lambda: len(live.frame) + live.lost == 5050, "the rest is taken or lost")
+    assert live.lost == obj.globals["lost"] > 4000
+    assert live.gaps["lost"].sum() == live.lost
+    gap = live.gaps.iloc[0]
+    assert gap.end_s > gap.start_s >= 0 and len(live._last["gaps"]) == len(live.gaps)
+    # the first fifty are whole; the gap begins behind them
+    assert len(live.frame) < 5050 - 4000 and live._follower.bins.picture(0, gap.start_s).rate.sum() >= 50
+
+
+def test_lost_before_it_began_is_not_its_loss(load):
+    obj = load("4096")
+    events = obj.events()
+    burst(obj, 500)
+    assert events.lost
+    with bl.live(events) as live:
+        until(lambda: len(live.frame) > 0, "what was there")
+    assert live.lost == 0 and live.gaps.empty
+
+
+def test_it_ends_by_itself(load):
+    obj = load()
+    live = bl.live(obj.events(), seconds=0.3)
+    assert live.wait(10) and not live.running and live._follower.ending == "complete"
+    assert live.frame.empty and list(live.frame.columns) == ["time_ns", "number", "comm"]
+
+
+def test_stop_ends_a_wait(load):
+    """What the stop button of the widget does, while a cell waits for ten seconds of events."""
+    obj = load()
+    live = bl.live(obj.events(), seconds=600)
+    burst(obj, 100)
+    until(lambda: len(live.frame) == 100, "events")
+    threading.Timer(0.2, live._hear, [{"do": "stop"}]).start()
+    assert live.wait(60)
+    assert live._follower.ending == "stopped" and len(live.frame) == 100
+
+
+@pytest.mark.here
+def test_an_interrupt_ends_a_wait(load):
+    """The stop button of the notebook; the frame has what came until then."""
+    obj = load()
+    live = bl.live(obj.events(), seconds=600)
+    burst(obj, 100)
+    until(lambda: len(live.frame) == 100, "events")
+    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        live.wait(60)
+    assert not live.running and len(live.frame) == 100
+
+
+def test_it_ends_with_its_object(load):
+    obj = load()
+    live = bl.live(obj.events())
+    burst(obj, 10)
+    until(lambda: len(live.frame) == 10, "events")
+    obj.close()
+    assert live.wait(10) and live._follower.ending == "ended with its object" and len(live.frame) == 10
+    live.stop()
+
+
+def test_a_lab_that_dies_is_told(fresh_lab):
+    obj = fresh_lab.load(TEXT.replace("SIZE", "1 << 20"), name="burst")
+    live = bl.live(obj.events())
+    burst(obj, 10)
+    until(lambda: len(live.frame) == 10, "events")
+    fresh_lab.close()
+    assert live.wait(10) and len(live.frame) == 10
+    assert live._follower.ending.startswith("ended: the lab on")
+    with pytest.raises(MachineLost):
+        live.stop()
+
+
+def test_only_the_newest_rows_are_kept(load):
+    obj = load()
+    with bl.live(obj.events(), keep=1500) as live:
+        for n in range(1, 7):
+            burst(obj, 500)
+            until(lambda n=n: live._follower.count == 500 * n, "a burst")
+    assert live.dropped == 1500 and live.frame.number.tolist() == list(range(1500, 3000))
+    assert live._last["dropped"] == 1500 and live._last["count"] == 3000
+
+
+def test_a_perf_buffer_counts_what_it_loses(lab):
+    text = """
+    #include "vmlinux.h"
+    #include <bpf/bpf_helpers.h>
+    struct event { u64 number; };
+    struct {
+        __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+        __type(key, u32);
+        __type(value, struct event);
+    } buffer SEC(".maps");
+    SEC("tp/syscalls/sys_enter_getppid") int send(void *ctx)
+    {
+        struct event e = { .number = 7 };
+        bpf_perf_event_output(ctx, &buffer, BPF_F_CURRENT_CPU, &e, sizeof(e));
+        return 0;
+    }
+    char LICENSE[] SEC("license") = "GPL";"""
+    with lab.load(text) as obj, obj.events(pages=1) as events, obj.programs["send"].attach(), bl.live(events) as live:
+        lab.sh("python3 -c 'import os; [os.getppid() for _ in range(20000)]'")
+        until(lambda: len(live.frame) + live.lost >= 20000, "all are taken or lost")
+    assert live.gaps["lost"].sum() == live.lost
+    assert {"number", "cpu", "time_ns"} <= set(live.frame.columns)
+
+
+@pytest.mark.parametrize("options, error, text", [
+    ({"value": "size", "unit": "ns"}, TypeError, "no column 'size'; it has time_ns, number, comm"),
+    ({"value": "comm", "unit": "ns"}, TypeError, "column 'comm' holds no numbers; by='comm'"),
+    ({"value": "number"}, ValueError, "say the unit of 'number'"),
+    ({"by": "nobody"}, TypeError, "no column 'nobody'"),
+    ({"view": "histogram"}, ValueError, "need value="),
+    ({"window": 0}, ValueError, "more than 0"),
+])  # fmt: skip
+def test_misuse(load, options, error, text):
+    with pytest.raises(error, match=text):
+        bl.live(load().events(), **options)

@@ -1,0 +1,234 @@
+"""Probes in user programs that would break them are refused, and names that are not there explained."""
+
+from __future__ import annotations
+
+import pytest
+from waiting import until
+
+from bpflab import elf, uprobes
+from bpflab.errors import BpfError, LabError, UnknownNameError
+
+TEXT = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+char LICENSE[] SEC("license") = "GPL";
+__u64 seen;
+__s64 result;
+SEC("uprobe") int count(struct pt_regs *ctx) { __sync_fetch_and_add(&seen, 1); result = (int)PT_REGS_RC(ctx); return 0; }
+SEC("uretprobe/SECTION") int at_section(void *ctx) { return 0; }
+SEC("usdt") int at_usdt(struct pt_regs *ctx) { return 0; }
+SEC("raw_tp/sched_swich") int raw(void *ctx) { return 0; }
+SEC("kprobe") int kernel(void *ctx) { return 0; }
+"""
+
+
+@pytest.fixture(scope="module")
+def leak(lab):
+    with lab.workload("leak", rate=500) as leak:
+        yield leak
+
+
+@pytest.fixture
+def obj(lab):
+    with lab.load(TEXT.replace("SECTION", "/bin/bash:main")) as obj:
+        yield obj
+
+
+@pytest.fixture
+def count(obj):
+    return obj.programs["count"]
+
+
+@pytest.fixture
+def parse_line(lab, leak):
+    return elf.of(lab, leak.binary).function("parse_line")
+
+
+# -- instruction boundaries
+
+
+def test_an_offset_inside_of_an_instruction(lab, count, leak, parse_line):
+    """Each byte of the function: where an instruction begins it attaches, elsewhere it is refused."""
+    binary = elf.of(lab, leak.binary)
+    begins = {at for at, _, _ in uprobes.instructions(lab, binary, parse_line.offset, parse_line.size)}
+    assert parse_line.offset in begins and 5 < len(begins) < parse_line.size
+    for offset in range(parse_line.offset, parse_line.offset + 24):
+        if offset in begins:
+            count.attach_uprobe(leak.binary, offset).detach()
+        else:
+            with pytest.raises(LabError, match=r"parse_line\+0x[0-9a-f]+\) is inside of the instruction '.*', which begins at 0x"):
+                count.attach_uprobe(leak.binary, offset)
+    assert leak.returncode is None
+
+
+def test_an_offset_in_a_binary_without_symbols(lab, count, parse_line):
+    """strip leaves the table for unwinding, which says where functions begin."""
+    with lab.workload("leak", strip=True, rate=500) as stripped:
+        with pytest.raises(LabError, match="a function without a name.*inside of the instruction"):
+            count.attach_uprobe(stripped.binary, parse_line.offset + 2)
+        with count.attach_uprobe(stripped.binary, parse_line.offset):
+            until(lambda: count._object.globals["seen"], "a call of the function")
+
+
+def test_an_offset_in_no_code(count, leak):
+    with pytest.raises(LabError, match="offset 0xc of .* is in no function"):
+        count.attach_uprobe(leak.binary, 12)
+
+
+# -- names
+
+
+def test_a_function_that_was_inlined(count, leak):
+    with pytest.raises(UnknownNameError, match="'checksum'.*the compiler inlined it into 'cache_add'.*noinline"):
+        count.attach_uprobe(leak.binary, "checksum")
+
+
+def test_a_wrong_name_has_near_ones(count, leak):
+    with pytest.raises(UnknownNameError, match="did you mean 'parse_line'"):
+        count.attach_uprobe(leak.binary, "parse_lime")
+    with pytest.raises(UnknownNameError, match="none of its .* functions is like it"):
+        count.attach_uprobe(leak.binary, "qqq")
+
+
+def test_a_binary_without_symbols(lab, count):
+    with lab.workload("leak", strip=True) as stripped, pytest.raises(UnknownNameError, match="stripped of all symbols: give the offset"):
+        count.attach_uprobe(stripped.binary, "parse_line")
+
+
+def test_a_wrong_usdt_probe(lab, obj, leak):
+    with lab.workload("web") as web, pytest.raises(UnknownNameError, match="did you mean 'web:request__done'"):
+        obj.programs["at_usdt"].attach_usdt(web.binary, "web", "request_done")
+    with pytest.raises(UnknownNameError, match="it has no USDT probes"):
+        obj.programs["at_usdt"].attach_usdt(leak.binary, "web", "request__done")
+
+
+def test_a_wrong_raw_tracepoint(obj):
+    with pytest.raises(UnknownNameError, match="raw tracepoint named 'sched_swich'.*did you mean 'sched_switch'"):
+        obj.programs["raw"].attach()
+
+
+@pytest.mark.needs("kprobe")
+def test_kernel_functions_that_are_not_there(lab, obj):
+    kernel = obj.programs["kernel"]
+    with pytest.raises(UnknownNameError, match="did you mean 'do_sys_openat2'"):
+        kernel.attach_kprobe("do_sys_opnat2")
+    # static inline in include/linux/sched.h: in no kernel's symbols
+    with pytest.raises(UnknownNameError, match="kernel function named 'task_pid_nr'"):
+        kernel.attach_kprobe("task_pid_nr")
+    with pytest.raises(LabError, match=r"do_sys_openat2\+0x1.*no instruction begins there"):
+        kernel.attach_kprobe("do_sys_openat2", offset=1)
+
+
+@pytest.mark.needs("kprobe")
+def test_a_kernel_function_that_the_compiler_cut(lab, obj):
+    """One that is in kallsyms only with a suffix (.isra.0, .constprop.0, .part.0)."""
+    names = lab.sh(r"awk '$2 ~ /[tT]/ {print $3}' /proc/kallsyms | grep -E '\.(isra|constprop|part)\.[0-9]+$' | head -200").lines
+    every = set(lab.sh("awk '{print $3}' /proc/kallsyms").lines)
+    cut = next(name.partition(".")[0] for name in names if name.partition(".")[0] not in every)
+    with pytest.raises(UnknownNameError, match=rf"the compiler made .*'{cut}\."):
+        obj.programs["kernel"].attach_kprobe(cut)
+
+
+# -- processes
+
+
+def test_a_process_that_is_gone(lab, count, leak):
+    ended = lab.spawn("true")
+    ended.wait()
+    with pytest.raises(BpfError, match=f"there is no process {ended.pid} .* any more"):
+        count.attach_uprobe(leak.binary, "parse_line", pid=ended.pid)
+
+
+def test_a_process_in_a_mount_namespace_of_its_own(lab, obj, count, leak):
+    """Its program lies where we see no file, as that of a container does."""
+    script = f"mount -t tmpfs none /mnt && cp {leak.binary} /mnt/app && exec /mnt/app 500"
+    with lab.spawn(["unshare", "-m", "sh", "-c", script]) as inside:
+        inside.wait_for("running")
+        assert lab.sh("test -e /mnt/app", check=False).returncode
+        with count.attach_uprobe("/mnt/app", "parse_line", pid=inside.pid):
+            until(lambda: obj.globals["seen"], "a call in the container")
+        found = lab.events("parse_line", pid=inside.pid)
+        assert found["where"].iloc[0] == f"/proc/{inside.pid}/root/mnt/app"
+        with pytest.raises(LabError, match="sees no file /mnt/other"):
+            count.attach_uprobe("/mnt/other", "parse_line", pid=inside.pid)
+
+
+def test_a_library_by_the_name_that_a_process_has_it_by(lab, obj, count, leak):
+    with count.attach_uprobe("libc", "free", pid=leak.pid):
+        until(lambda: obj.globals["seen"], "a call of free")
+    with pytest.raises(LabError, match="has mapped no file 'libnothing'"):
+        count.attach_uprobe("libnothing", "free", pid=leak.pid)
+
+
+# -- returns
+
+
+def test_return_instructions_see_what_a_uretprobe_sees(obj, count, leak):
+    """parse_line gives the length of "line N": 6 to 11 characters."""
+    with count.attach_uprobe(leak.binary, "parse_line", at="returns", pid=leak.pid) as link:
+        assert "return instruction" in link.target
+        until(lambda: obj.globals["seen"] > 20, "returns")
+        assert 6 <= obj.globals["result"] <= 12
+    seen = obj.globals["seen"]
+    with count.attach_uprobe(leak.binary, "parse_line", retprobe=True, pid=leak.pid):
+        until(lambda: obj.globals["seen"] > seen + 20, "returns")
+        assert 6 <= obj.globals["result"] <= 12
+
+
+def test_returns_of_what_does_not_return(lab, count, leak):
+    with pytest.raises(UnknownNameError, match="no function named 'nothing'"):
+        count.attach_uprobe(leak.binary, "nothing", at="returns")
+    with pytest.raises(LabError, match="has no return instruction"):
+        count.attach_uprobe(leak.binary, "main", at="returns")
+    with pytest.raises(ValueError, match="at is 'entry' or 'returns'"):
+        count.attach_uprobe(leak.binary, "main", at="exit")
+
+
+def test_every_return_of_libc_is_found(lab):
+    """Against objdump, over functions of many shapes."""
+    binary = elf.of(lab, "libc.so.6")
+    for name in ("malloc", "printf", "getenv", "qsort_r"):
+        function = binary.function(name)
+        # a library's code lies in the file where it lies in memory, when the first segment begins at 0
+        lines = lab.sh(f"objdump -d --start-address={function.offset} --stop-address={function.offset + function.size} {binary.path}").lines
+        wanted = [int(line.split(":")[0], 16) for line in lines if "\tret" in line or "\trepz ret" in line or "\tbnd ret" in line]
+        assert uprobes.returns(lab, binary, name) == wanted and wanted
+
+
+# -- Go
+
+
+@pytest.fixture
+def go(lab):
+    with lab.workload("go", rate=300) as go:
+        yield go
+
+
+def test_a_uretprobe_on_go_is_refused(lab, count, go):
+    with pytest.raises(LabError, match="no uretprobe on the Go program .*at='returns'.*force=True"):
+        count.attach_uprobe(go.binary, "main.work", retprobe=True)
+    with lab.load(TEXT.replace("SECTION", f"{go.binary}:main.work")) as other, pytest.raises(LabError, match="no uretprobe on the Go program"):
+        other.programs["at_section"].attach()
+    assert go.returncode is None
+
+
+def test_return_instructions_of_go(obj, count, go):
+    """main.add gives n + 1 until it gives n."""
+    with count.attach_uprobe(go.binary, "main.add", at="returns", pid=go.pid):
+        until(lambda: obj.globals["seen"] > 50, "returns in Go")
+    first = obj.globals["result"]
+    assert first > 0 and go.returncode is None
+    with count.attach_uprobe(go.binary, "main.work", at="returns", pid=go.pid):
+        until(lambda: obj.globals["seen"] > 150, "returns while stacks move")
+    assert go.returncode is None
+
+
+def test_what_a_forced_uretprobe_does_to_go(lab, count, go):
+    with count.attach_uprobe(go.binary, "main.work", retprobe=True, force=True):
+        result = go.wait(20)
+    assert result.returncode == 2 and "unexpected return pc for main.work" in result.stderr
+
+
+def test_go_is_known_by_its_sections(lab, go, leak):
+    assert elf.of(lab, go.binary).go and not elf.of(lab, leak.binary).go
