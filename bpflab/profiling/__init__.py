@@ -25,7 +25,7 @@ def profile(lab: Lab, seconds: float = 2, hz: int = 99, pid=None) -> Stacks:
     seconds = _seconds(seconds)
     if isinstance(hz, bool) or not isinstance(hz, (int, np.integer)):
         raise TypeError(f"hz is {hz!r}; give whole samples a second, such as 99")
-    most = lab.ask("mappings.most_hz")
+    most = lab.ask("processes.most_hz")
     if not 1 <= hz <= most:
         raise ValueError(f"hz is {hz}; give 1 to {most:,} samples a second (the sysctl kernel.perf_event_max_sample_rate)")
     number = record.process(lab, pid)

@@ -32,7 +32,7 @@ def fold(lab: Lab, kernel=None, user=None, pid=None, counts=None) -> Stacks:
     recorded = _recorded(pids, *parts, counts)
     watch = lab.call("executable mappings cannot be read", "mappings.watch", [])
     try:
-        names = lab.ask("mappings.comms", np.unique(recorded.head["pid"]).tolist())
+        names = lab.ask("processes.comms", np.unique(recorded.head["pid"]).tolist())
         for number, name in names.items():
             recorded.head["comm"][recorded.head["pid"] == number] = name.encode()
         resolver = Resolver(lab, watch)

@@ -139,7 +139,7 @@ def process(lab: Lab, pid) -> int:
         raise TypeError(f"pid is {pid!r}; give the number of a process, or what lab.spawn gave")
     if number < 1:
         raise ValueError(f"pid is {number}; a process has a number above 0, and None stands for all of them")
-    what = lab.ask("mappings.alive", int(number))
+    what = lab.ask("processes.alive", int(number))
     if what == "gone":
         raise LabError(f"there is no process {number} on {lab.where}; it is over, or its number is another one: lab.sh('ps -e')")
     if what != "process":
@@ -162,11 +162,11 @@ def run(lab: Lab, program: str, seconds: float, pid: int, attach, **settings) ->
                         while (left := start + seconds - time.monotonic()) > 0:
                             time.sleep(min(left, SLICE))
                             ring.drain(0)
-                            if pid and lab.ask("mappings.alive", pid) == "gone":
+                            if pid and lab.ask("processes.alive", pid) == "gone":
                                 break
                     except KeyboardInterrupt:
                         interrupted = True
-                    end_ns = lab.ask("mappings.now")
+                    end_ns = lab.ask("processes.now")
                 took = time.monotonic() - start
                 while ring.drain(0):
                     pass
