@@ -156,6 +156,7 @@ class Symbols:
             "loads": self.main.loads,
             "why": self.why,
             "taken": self.taken,
+            "packed": far,
             "tables": [[zlib.compress(data, 1) if far else data, elf.code] for elf, data, _, _ in self.tables],
         }
 

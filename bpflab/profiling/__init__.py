@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..stacks import symbols as kernel_symbols
 from . import record
-from .result import Stacks
+from .result import BEGINNINGS, Stacks
 from .symbols import NOWHERE, Found, Resolver
 from .tree import KERNEL
 
@@ -51,6 +52,7 @@ def _seconds(seconds: float) -> float:
 
 
 def _result(lab: Lab, what: str, seconds: float, pid: int, program: str, attach, about: dict, settings: dict) -> Stacks:
+    kernel_symbols(lab)  # says so before, and not after, where the kernel hides its addresses
     recorded, watch = record.run(lab, program, seconds, pid, attach, **settings)
     try:
         lost = lab.ask("mappings.stop", watch)
@@ -108,4 +110,7 @@ def _astray(recorded: record.Recorded, found: Found, where: np.ndarray) -> np.nd
     first = np.full(len(recorded.head), len(where))
     stacks, at = np.unique(stack[lost], return_index=True)
     first[stacks] = np.flatnonzero(lost)[at]
+    # behind the function that a thread begins in there is nothing to be lost
+    whole = np.array([name in BEGINNINGS for name in found.name], bool)
+    first[stacks] -= whole[where[first[stacks] - 1]]
     return (np.arange(len(where)) > first[stack]) & (place < within)

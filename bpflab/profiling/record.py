@@ -107,6 +107,9 @@ class Ring:
         raw = np.frombuffer(bytes(data), np.uint8)
         words = raw[: len(raw) // 8 * 8].view(np.uint64)
         heads = raw[offsets[:, None] + np.arange(HEAD.itemsize)].copy().view(HEAD).reshape(-1)
+        letters = np.ascontiguousarray(heads["comm"]).view("u1").reshape(-1, 16)
+        # behind the first 0 there may be the end of an earlier name
+        heads["comm"] = (letters * np.logical_and.accumulate(letters != 0, axis=1)).astype("u1").view("S16").reshape(-1)
         heads["user"] //= 8
         heads["kernel"] //= 8
         length = heads["user"].astype(np.int64) + heads["kernel"]

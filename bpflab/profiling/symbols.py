@@ -54,7 +54,7 @@ class Table:
 
     @staticmethod
     def _functions(number: int, data: bytes, about: dict, code: list[int]):
-        data = zlib.decompress(data) if data[:1] == b"x" and len(data) % 8 else data
+        data = zlib.decompress(data) if about["packed"] else data
         layout = np.dtype(SYM64 if about["bits"] == 64 else SYM32).newbyteorder(about["order"])
         rows = np.frombuffer(data, layout, len(data) // layout.itemsize)
         kind, bind = rows["info"] & 15, rows["info"] >> 4
