@@ -102,15 +102,19 @@ def _tracing(recorded: record.Recorded, found: Found, where: np.ndarray) -> np.n
 
 
 def _astray(recorded: record.Recorded, found: Found, where: np.ndarray) -> np.ndarray:
-    """What lies outwards of a return address where no code is: there the walk by frame pointers had lost its way."""
+    """What lies outwards of where a thread begins, or of a return address where no code is: there the walk by frame
+    pointers has lost its way."""
     place, within = recorded.places()
-    lost = (found.why == NOWHERE)[where] & (place > 0) & (place < within)
+    user = place < within
+    lost = (found.why == NOWHERE)[where] & (place > 0) & user
     found.why[np.unique(where[lost])] = ""  # not a frame without a name, but no frame: `Stacks.incomplete` counts it
+    begins = np.array([name in BEGINNINGS for name in found.name], bool)[where] & user
+    # main has a caller that is one as well; where it has not, that is a main of another kind
+    last = begins & ~np.array([name == "main" for name in found.name], bool)[where]
+    last[:-1] &= ~begins[1:]
     stack = np.repeat(np.arange(len(recorded.head)), recorded.lengths)
-    first = np.full(len(recorded.head), len(where))
-    stacks, at = np.unique(stack[lost], return_index=True)
-    first[stacks] = np.flatnonzero(lost)[at]
-    # behind the function that a thread begins in there is nothing to be lost
-    whole = np.array([name in BEGINNINGS for name in found.name], bool)
-    first[stacks] -= whole[where[first[stacks] - 1]]
-    return (np.arange(len(where)) > first[stack]) & (place < within)
+    end = np.full(len(recorded.head), len(where))
+    at = np.flatnonzero(lost | last)
+    stacks, first = np.unique(stack[at], return_index=True)
+    end[stacks] = at[first]
+    return (np.arange(len(where)) > end[stack]) & user
