@@ -45,7 +45,7 @@ class Space:
 class Watch:
     """The records of all CPUs, read as they come."""
 
-    def __init__(self, cpus):
+    def __init__(self, cpus, pid):
         self.fds, self.rings = [], []
         self.lost = 0
         self.spaces = {}  # pid -> [Space]
@@ -64,15 +64,15 @@ class Watch:
                 self.poll.register(fd, select.POLLIN)
             for fd in self.fds:
                 _enable(fd)
-            self._snapshot()
+            self._snapshot(pid)
         except BaseException:
             self.close()
             raise
         self.thread = threading.Thread(target=self._run, name="mappings", daemon=True)
         self.thread.start()
 
-    def _snapshot(self):
-        for name in os.listdir("/proc"):
+    def _snapshot(self, pid):
+        for name in [str(pid)] if pid else os.listdir("/proc"):
             if name.isdigit():
                 self._note_root(int(name))
                 if rows := _maps(int(name)):
@@ -241,10 +241,10 @@ def _maps(pid):
     return rows
 
 
-def watch(cpus):
-    """Begin; the number is for the other functions."""
+def watch(cpus, pid):
+    """Begin to follow mappings: of all processes, or (pid not 0) of one. The number is for the other functions."""
     number = next(_numbers)
-    _open[number] = Watch(cpus)
+    _open[number] = Watch(cpus, pid)
     return number
 
 

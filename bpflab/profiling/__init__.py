@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ..stacks import symbols as kernel_symbols
 from . import record
@@ -108,9 +109,9 @@ def _astray(recorded: record.Recorded, found: Found, where: np.ndarray) -> np.nd
     user = place < within
     lost = (found.why == NOWHERE)[where] & (place > 0) & user
     found.why[np.unique(where[lost])] = ""  # not a frame without a name, but no frame: `Stacks.incomplete` counts it
-    begins = np.array([name in BEGINNINGS for name in found.name], bool)[where] & user
+    begins = pd.Index(found.name).isin(BEGINNINGS)[where] & user
     # main has a caller that is one as well; where it has not, that is a main of another kind
-    last = begins & ~np.array([name == "main" for name in found.name], bool)[where]
+    last = begins & (found.name != "main").astype(bool)[where]
     last[:-1] &= ~begins[1:]
     stack = np.repeat(np.arange(len(recorded.head)), recorded.lengths)
     end = np.full(len(recorded.head), len(where))

@@ -152,7 +152,7 @@ def process(lab: Lab, pid) -> int:
 
 def run(lab: Lab, program: str, seconds: float, pid: int, attach, **settings) -> tuple[Recorded, int]:
     """Record for `seconds`; also the agent's number of the mappings, to be closed by the caller."""
-    watch = lab.call("executable mappings cannot be followed", "mappings.watch", list(range(lab.online)))
+    watch = lab.call("executable mappings cannot be followed", "mappings.watch", list(range(lab.online)), pid)
     try:
         with lab.load(SOURCE, name="stacks", programs=[program], only=pid, **settings) as obj:
             ring = Ring(lab, obj.maps["found"])
