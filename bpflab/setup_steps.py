@@ -19,6 +19,7 @@ import sys
 from bpflab.progress_bar import Progress
 
 RUN_PACKAGES = {
+    "binutils": "C++ and Rust names as their authors wrote them",
     "bpftool": "shows what the kernel holds",
     "bpftrace": "one-line tracing programs",
     "clang": "compiles BPF programs",
@@ -44,6 +45,8 @@ if _HEADERS:
 TEST_PACKAGES = {
     "chromium": "shows the widgets to the tests",
     "fonts-dejavu-core": "letters for chromium",
+    "g++": "compiles the C++ programs that are profiled",
+    "linux-perf": "the profiler that ours is held against",
     "nftables": "a firewall that the tests inspect",
     "sudo": "starts the agent of a user who is not root",
 }

@@ -52,15 +52,17 @@ class Symbols:
         """Whether the kernel gave zeros for all addresses."""
         return not len(self.starts) or int(self.starts[-1]) == 0
 
+    def at(self, addresses: np.ndarray) -> np.ndarray:
+        """Index of the function that each address (u64) is in; -1 for none."""
+        found = np.searchsorted(self.starts, addresses, side="right") - 1
+        found[(found >= 0) & (addresses - self.starts[np.maximum(found, 0)] >= LONGEST)] = -1
+        return found
+
     def find(self, addresses) -> list[tuple[str | None, int]]:
         """(name, offset in the function) of each address; (None, address) where there is none."""
         wanted = np.asarray(addresses, np.uint64)
-        at = np.searchsorted(self.starts, wanted, side="right") - 1
-        found = []
-        for index, address in zip(at.tolist(), wanted.tolist()):
-            offset = address - int(self.starts[index]) if index >= 0 else LONGEST
-            found.append((self.names[index], offset) if offset < LONGEST else (None, address))
-        return found
+        pairs = zip(self.at(wanted).tolist(), wanted.tolist())
+        return [(self.names[n], address - int(self.starts[n])) if n >= 0 else (None, address) for n, address in pairs]
 
 
 _symbols: weakref.WeakKeyDictionary[Lab, Symbols] = weakref.WeakKeyDictionary()

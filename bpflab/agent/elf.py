@@ -121,7 +121,7 @@ class Symbols:
     Attributes
     ----------
     why : str
-        "stripped" where no table but the dynamic one was found, "" otherwise.
+        "stripped" where no table was found that has all functions, "" otherwise.
     """
 
     def __init__(self, main, path, roots):
@@ -132,6 +132,9 @@ class Symbols:
             if debug:
                 self._take(debug[0], SHT_SYMTAB, debug[1])
             self._take(main, SHT_DYNSYM, "dynsym")
+            if go := _go_functions(main):
+                self.tables.append((main, *go))
+                self.taken.append("gopclntab")
             if packed := main.part(".gnu_debugdata"):  # a small .symtab, as Fedora's binaries have it
                 with contextlib.suppress(lzma.LZMAError, BadElf):
                     self._take(Elf(lzma.decompress(bytes(packed))), SHT_SYMTAB, "gnu_debugdata")
@@ -153,6 +156,7 @@ class Symbols:
             "loads": self.main.loads,
             "why": self.why,
             "taken": self.taken,
+            "packed": far,
             "tables": [[zlib.compress(data, 1) if far else data, elf.code] for elf, data, _, _ in self.tables],
         }
 
@@ -160,6 +164,37 @@ class Symbols:
         elf, _, start, size = self.tables[table]
         found = (_text(elf.data, start + at) if 0 <= at < size else "" for at in places)
         return [name.partition("@")[0] or name for name in found]  # less a version: clock_nanosleep@GLIBC_2.2.5
+
+
+GO_1_18, GO_1_20 = 0xFFFFFFF0, 0xFFFFFFF1  # the first word of the table, by the version that brought it
+
+
+def _go_functions(elf):
+    """As `Elf.table`, of what a Go binary keeps even when it is stripped, for its own stack traces (.gopclntab).
+
+    The layout is that of src/runtime/symtab.go, struct pcHeader and functab.
+    """
+    at, size = next(((row[4], row[5]) for name, row in elf.sections if name in (".gopclntab", ".data.rel.ro.gopclntab")), (0, 0))
+    text = next(((n, row[3]) for n, (name, row) in enumerate(elf.sections) if name == ".text"), None)
+    if size < 72 or elf.bits != 64 or text is None:
+        return None
+    order, data = elf.order, elf.data
+    if struct.unpack_from(order + "I", data, at)[0] not in (GO_1_18, GO_1_20):
+        return None
+    count, _, start, names, _, _, _, functions = struct.unpack_from(order + "8Q", data, at + 8)
+    section, address = text
+    table = at + functions
+    try:
+        entries = struct.unpack_from(f"{order}{2 * count + 1}I", data, table)
+        pairs = zip(entries[0::2], entries[1::2], entries[2::2])
+        rows = [
+            # struct Elf64_Sym: name, info (a global function), other, section, value, size
+            struct.pack(order + "IBBHQQ", *struct.unpack_from(order + "I", data, table + info + 4), 0x12, 0, section, (start or address) + pc, end - pc)
+            for pc, info, end in pairs
+        ]
+    except struct.error:
+        return None
+    return b"".join(rows), at + names, size - names
 
 
 def _debug_file(main, path, roots):

@@ -11,7 +11,6 @@ import os
 import select
 import struct
 import threading
-import time
 
 from . import elf
 from .serve import quick
@@ -46,7 +45,7 @@ class Space:
 class Watch:
     """The records of all CPUs, read as they come."""
 
-    def __init__(self, cpus):
+    def __init__(self, cpus, pid):
         self.fds, self.rings = [], []
         self.lost = 0
         self.spaces = {}  # pid -> [Space]
@@ -65,15 +64,15 @@ class Watch:
                 self.poll.register(fd, select.POLLIN)
             for fd in self.fds:
                 _enable(fd)
-            self._snapshot()
+            self._snapshot(pid)
         except BaseException:
             self.close()
             raise
         self.thread = threading.Thread(target=self._run, name="mappings", daemon=True)
         self.thread.start()
 
-    def _snapshot(self):
-        for name in os.listdir("/proc"):
+    def _snapshot(self, pid):
+        for name in [str(pid)] if pid else os.listdir("/proc"):
             if name.isdigit():
                 self._note_root(int(name))
                 if rows := _maps(int(name)):
@@ -242,10 +241,10 @@ def _maps(pid):
     return rows
 
 
-def watch(cpus):
-    """Begin; the number is for the other functions."""
+def watch(cpus, pid):
+    """Begin to follow mappings: of all processes, or (pid not 0) of one. The number is for the other functions."""
     number = next(_numbers)
-    _open[number] = Watch(cpus)
+    _open[number] = Watch(cpus, pid)
     return number
 
 
@@ -357,42 +356,3 @@ def _vdso():
         line = next(line for line in file if line.rstrip().endswith("[vdso]"))
     start, end = (int(part, 16) for part in line.split()[0].split("-"))
     return ctypes.string_at(start, end - start)
-
-
-@quick
-def alive(pid):
-    """ "process", "gone", or the process that a thread of this number belongs to."""
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            fields = dict(line.split(None, 1) for line in file if line.startswith(("State:", "Tgid:")))
-    except OSError:
-        return "gone"
-    if fields["State:"].startswith(("Z", "X")):
-        return "gone"
-    leader = int(fields["Tgid:"])
-    return "process" if leader == pid else leader
-
-
-@quick
-def now():
-    """CLOCK_MONOTONIC in ns, as bpf_ktime_get_ns has it."""
-    return time.monotonic_ns()
-
-
-@quick
-def most_hz():
-    """Samples a second that the kernel allows."""
-    with open("/proc/sys/kernel/perf_event_max_sample_rate") as file:
-        return int(file.read())
-
-
-def comms(pids):
-    """Names of processes; of those that are over their number."""
-    found = {}
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/comm") as file:
-                found[pid] = file.read().rstrip("\n") if pid else "stacks"
-        except OSError:
-            found[pid] = f"process {pid}" if pid else "stacks"
-    return found

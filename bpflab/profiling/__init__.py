@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from ..stacks import symbols as kernel_symbols
 from . import record
-from .result import Stacks
+from .result import BEGINNINGS, Stacks
 from .symbols import NOWHERE, Found, Resolver
 from .tree import KERNEL
 
@@ -25,7 +27,7 @@ def profile(lab: Lab, seconds: float = 2, hz: int = 99, pid=None) -> Stacks:
     seconds = _seconds(seconds)
     if isinstance(hz, bool) or not isinstance(hz, (int, np.integer)):
         raise TypeError(f"hz is {hz!r}; give whole samples a second, such as 99")
-    most = lab.ask("mappings.most_hz")
+    most = lab.ask("processes.most_hz")
     if not 1 <= hz <= most:
         raise ValueError(f"hz is {hz}; give 1 to {most:,} samples a second (the sysctl kernel.perf_event_max_sample_rate)")
     number = record.process(lab, pid)
@@ -51,6 +53,7 @@ def _seconds(seconds: float) -> float:
 
 
 def _result(lab: Lab, what: str, seconds: float, pid: int, program: str, attach, about: dict, settings: dict) -> Stacks:
+    kernel_symbols(lab)  # says so before, and not after, where the kernel hides its addresses
     recorded, watch = record.run(lab, program, seconds, pid, attach, **settings)
     try:
         lost = lab.ask("mappings.stop", watch)
@@ -100,12 +103,19 @@ def _tracing(recorded: record.Recorded, found: Found, where: np.ndarray) -> np.n
 
 
 def _astray(recorded: record.Recorded, found: Found, where: np.ndarray) -> np.ndarray:
-    """What lies outwards of a return address where no code is: there the walk by frame pointers had lost its way."""
+    """What lies outwards of where a thread begins, or of a return address where no code is: there the walk by frame
+    pointers has lost its way."""
     place, within = recorded.places()
-    lost = (found.why == NOWHERE)[where] & (place > 0) & (place < within)
+    user = place < within
+    lost = (found.why == NOWHERE)[where] & (place > 0) & user
     found.why[np.unique(where[lost])] = ""  # not a frame without a name, but no frame: `Stacks.incomplete` counts it
+    begins = pd.Index(found.name).isin(BEGINNINGS)[where] & user
+    # main has a caller that is one as well; where it has not, that is a main of another kind
+    last = begins & (found.name != "main").astype(bool)[where]
+    last[:-1] &= ~begins[1:]
     stack = np.repeat(np.arange(len(recorded.head)), recorded.lengths)
-    first = np.full(len(recorded.head), len(where))
-    stacks, at = np.unique(stack[lost], return_index=True)
-    first[stacks] = np.flatnonzero(lost)[at]
-    return (np.arange(len(where)) > first[stack]) & (place < within)
+    end = np.full(len(recorded.head), len(where))
+    at = np.flatnonzero(lost | last)
+    stacks, first = np.unique(stack[at], return_index=True)
+    end[stacks] = at[first]
+    return (np.arange(len(where)) > end[stack]) & user

@@ -30,9 +30,11 @@ def fold(lab: Lab, kernel=None, user=None, pid=None, counts=None) -> Stacks:
     pids = _column(0 if pid is None else getattr(pid, "pid", pid), samples, "pid", np.uint32)
     counts = _column(1 if counts is None else counts, samples, "counts", np.uint64)
     recorded = _recorded(pids, *parts, counts)
-    watch = lab.call("executable mappings cannot be read", "mappings.watch", [])
+    whose = np.unique(recorded.head["pid"])
+    only = int(whose[0]) if len(whose) == 1 else 0
+    watch = lab.call("executable mappings cannot be read", "mappings.watch", [], only)
     try:
-        names = lab.ask("mappings.comms", np.unique(recorded.head["pid"]).tolist())
+        names = lab.ask("processes.comms", whose.tolist())
         for number, name in names.items():
             recorded.head["comm"][recorded.head["pid"] == number] = name.encode()
         resolver = Resolver(lab, watch)

@@ -107,6 +107,9 @@ class Ring:
         raw = np.frombuffer(bytes(data), np.uint8)
         words = raw[: len(raw) // 8 * 8].view(np.uint64)
         heads = raw[offsets[:, None] + np.arange(HEAD.itemsize)].copy().view(HEAD).reshape(-1)
+        letters = np.ascontiguousarray(heads["comm"]).view("u1").reshape(-1, 16)
+        # behind the first 0 there may be the end of an earlier name
+        heads["comm"] = (letters * np.logical_and.accumulate(letters != 0, axis=1)).astype("u1").view("S16").reshape(-1)
         heads["user"] //= 8
         heads["kernel"] //= 8
         length = heads["user"].astype(np.int64) + heads["kernel"]
@@ -139,7 +142,7 @@ def process(lab: Lab, pid) -> int:
         raise TypeError(f"pid is {pid!r}; give the number of a process, or what lab.spawn gave")
     if number < 1:
         raise ValueError(f"pid is {number}; a process has a number above 0, and None stands for all of them")
-    what = lab.ask("mappings.alive", int(number))
+    what = lab.ask("processes.alive", int(number))
     if what == "gone":
         raise LabError(f"there is no process {number} on {lab.where}; it is over, or its number is another one: lab.sh('ps -e')")
     if what != "process":
@@ -149,7 +152,7 @@ def process(lab: Lab, pid) -> int:
 
 def run(lab: Lab, program: str, seconds: float, pid: int, attach, **settings) -> tuple[Recorded, int]:
     """Record for `seconds`; also the agent's number of the mappings, to be closed by the caller."""
-    watch = lab.call("executable mappings cannot be followed", "mappings.watch", list(range(lab.online)))
+    watch = lab.call("executable mappings cannot be followed", "mappings.watch", list(range(lab.online)), pid)
     try:
         with lab.load(SOURCE, name="stacks", programs=[program], only=pid, **settings) as obj:
             ring = Ring(lab, obj.maps["found"])
@@ -162,11 +165,11 @@ def run(lab: Lab, program: str, seconds: float, pid: int, attach, **settings) ->
                         while (left := start + seconds - time.monotonic()) > 0:
                             time.sleep(min(left, SLICE))
                             ring.drain(0)
-                            if pid and lab.ask("mappings.alive", pid) == "gone":
+                            if pid and lab.ask("processes.alive", pid) == "gone":
                                 break
                     except KeyboardInterrupt:
                         interrupted = True
-                    end_ns = lab.ask("mappings.now")
+                    end_ns = lab.ask("processes.now")
                 took = time.monotonic() - start
                 while ring.drain(0):
                     pass

@@ -87,14 +87,13 @@ class Stacks:
         user, kernel = head["user"].astype(np.int64), head["kernel"].astype(np.int64)
         processes, process = np.unique(head["comm"], return_inverse=True)
         # each function once: by its name, and by whether it is the kernel's
-        number: dict[tuple, int] = {}
-        files, short = [], np.empty(len(found.name), np.int64)
-        for n, (name, kind, file) in enumerate(zip(found.name, found.kind.tolist(), found.file)):
-            short[n] = number.setdefault((name, kind), len(number))
-            if short[n] == len(files):
-                files.append(file)
-        names = [name for name, _ in number] + [name.decode(errors="replace") for name in processes.tolist()]
-        kinds = [kind for _, kind in number] + [PROCESS] * len(processes)
+        texts, named = pd.factorize(found.name)
+        short, pairs = pd.factorize(texts * 8 + found.kind)
+        first = np.empty(len(pairs), np.int64)
+        first[short[::-1]] = np.arange(len(short))[::-1]
+        names = named[pairs // 8].tolist() + [name.decode(errors="replace") for name in processes.tolist()]
+        kinds = (pairs % 8).tolist() + [PROCESS] * len(processes)
+        files = found.file[first].tolist() + [""] * len(processes)
         lengths = 1 + user + kernel
         place = ranges(np.zeros(len(head), np.int64), lengths) - 1  # -1: the process
         at, u, k = (np.repeat(column, lengths) for column in (starts, user, kernel))
@@ -103,12 +102,12 @@ class Stacks:
         sequence = np.empty(len(place), np.int64)
         is_frame = place >= 0
         sequence[is_frame] = short[where[frame[is_frame]]]
-        sequence[~is_frame] = process + len(number)
+        sequence[~is_frame] = process + len(pairs)
         sequence, lengths = _without_repeats(sequence, lengths, np.array([kind == UNKNOWN for kind in kinds], bool))
-        self.tree, self._ends = build(names, kinds, files + [""] * len(processes), sequence, lengths, self._values)
-        outermost = np.array([found.name[n] for n in where[(starts + user - 1)[user > 0]]], object)
+        self.tree, self._ends = build(names, kinds, files, sequence, lengths, self._values)
+        outermost = found.name[where[(starts + user - 1)[user > 0]]]
         self._user_times = int(self._times[user > 0].sum())
-        whole = np.isin(outermost.astype(str), list(BEGINNINGS)) if len(outermost) else np.zeros(0, bool)
+        whole = pd.Index(outermost).isin(BEGINNINGS)
         self.incomplete = int(self._times[user > 0][~whole].sum())
 
     # -- as data

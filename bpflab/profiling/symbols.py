@@ -54,7 +54,7 @@ class Table:
 
     @staticmethod
     def _functions(number: int, data: bytes, about: dict, code: list[int]):
-        data = zlib.decompress(data) if data[:1] == b"x" and len(data) % 8 else data
+        data = zlib.decompress(data) if about["packed"] else data
         layout = np.dtype(SYM64 if about["bits"] == 64 else SYM32).newbyteorder(about["order"])
         rows = np.frombuffer(data, layout, len(data) // layout.itemsize)
         kind, bind = rows["info"] & 15, rows["info"] >> 4
@@ -212,10 +212,10 @@ class Resolver:
         # modules and BPF programs come and go, and lie behind the kernel's own text
         if bool((addresses >= symbols.end_of_text).any()) and not self._fresh:
             symbols, self._fresh = kernel_symbols(self._lab, again=True), True
-        found = symbols.find(addresses)
+        at = symbols.at(addresses)
         result = _blank(len(addresses))
-        result.name[:] = [name or "[unknown kernel code]" for name, _ in found]
-        result.why[:] = ["" if name else "not in /proc/kallsyms" for name, _ in found]
+        result.name[:] = symbols.names[at]
+        result.name[at < 0], result.why[at < 0] = "[unknown kernel code]", "not in /proc/kallsyms"
         result.kind[:], result.file[:] = KERNEL, "the kernel"
         return result
 

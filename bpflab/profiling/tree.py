@@ -79,15 +79,19 @@ class Tree:
 
     def folded(self) -> dict[str, int]:
         """ "outermost;...;innermost" and what it counts, the largest first."""
-        clean = np.array([name.replace(";", ":") for name in self.names], object)  # Rust writes [u8; 4]
+        # Rust writes [u8; 4]
+        clean = np.array([name.replace(";", ":") if ";" in name else name for name in self.names], object)
         ends = np.flatnonzero(self.own)
         ends = ends[np.argsort(-self.own[ends], kind="stable")]
         found, lengths = self.paths(ends)
         flat, edges = clean[found].tolist() if len(found) else [], [0, *np.cumsum(lengths).tolist()]
-        total: dict[str, int] = {}
-        for a, b, count in zip(edges[:-1], edges[1:], self.own[ends].tolist()):
-            line = ";".join(flat[a:b])
-            total[line] = total.get(line, 0) + count
+        lines = [";".join(flat[a:b]) for a, b in zip(edges[:-1], edges[1:])]
+        counts = self.own[ends].tolist()
+        total = dict(zip(lines, counts))
+        if len(total) < len(lines):  # names that differ in what they are, or in a semicolon
+            total = dict.fromkeys(lines, 0)
+            for line, count in zip(lines, counts):
+                total[line] += count
         return total
 
 
@@ -104,7 +108,7 @@ def build(names, kinds, files, sequence: np.ndarray, lengths: np.ndarray, values
         Of each stack.
     values : ndarray of int
     """
-    order = sorted(range(len(names)), key=lambda n: (names[n], kinds[n]))
+    order = sorted(range(len(names)), key=list(zip(names, kinds)).__getitem__)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     sequence = rank[sequence]
