@@ -35,6 +35,8 @@ class Picture(NamedTuple):
         Counts by power of two, u32 of shape (BUCKETS, bins).
     totals : numpy.ndarray
         Counts by power of two since the beginning, f64 of shape (groups, BUCKETS).
+    missing : numpy.ndarray
+        Lost events, u32 for each bin: those of a gap are spread over its time.
     gaps : list of Gap
     """
 
@@ -44,6 +46,7 @@ class Picture(NamedTuple):
     rate: np.ndarray
     heat: np.ndarray
     totals: np.ndarray
+    missing: np.ndarray
     gaps: list[Gap]
 
 
@@ -58,11 +61,11 @@ class Bins:
 
     def __init__(self, width: float):
         self.width = width
-        self.count = 0  # bins in use
         self.rows: dict[str, int] = {}
         self.rate = np.zeros((4, 256), np.uint32)
         self.heat = np.zeros((BUCKETS, 256), np.uint32)
         self.totals = np.zeros((4, BUCKETS))
+        self.missing = np.zeros((1, 256), np.uint32)
         self.gaps: list[Gap] = []
 
     def add(self, seconds: np.ndarray, groups: np.ndarray, labels: list[str], values: np.ndarray | None) -> None:
@@ -78,11 +81,8 @@ class Bins:
         """
         if not len(seconds):
             return
-        last = float(seconds.max())
-        while last / self.width >= MOST:
-            self._coarsen()
+        self._make_room(float(seconds.max()))
         at = np.maximum(0, seconds / self.width).astype(np.int64)
-        self._grow(int(at.max()) + 1)
         rows = np.array([self._row(label) for label in labels])[groups]
         np.add.at(self.rate.reshape(-1), rows * self.rate.shape[1] + at, np.uint32(1))
         if values is not None:
@@ -100,19 +100,24 @@ class Bins:
                 self.totals = np.concatenate([self.totals, np.zeros_like(self.totals)])
         return self.rows[label]
 
-    def _grow(self, count: int) -> None:
-        while count > self.rate.shape[1]:
-            self.rate = np.concatenate([self.rate, np.zeros_like(self.rate)], axis=1)
-            self.heat = np.concatenate([self.heat, np.zeros_like(self.heat)], axis=1)
-        self.count = max(self.count, count)
-
-    def _coarsen(self) -> None:
-        self.rate, self.heat = _merged(self.rate, 2), _merged(self.heat, 2)
-        self.width *= 2
-        self.count = (self.count + 1) // 2
+    def _make_room(self, last: float) -> None:
+        """Bins for times up to `last` seconds."""
+        while last / self.width >= MOST:
+            self.rate, self.heat, self.missing = (_merged(array, 2) for array in (self.rate, self.heat, self.missing))
+            self.width *= 2
+        while last / self.width >= self.rate.shape[1]:
+            grown = (np.concatenate([array, np.zeros_like(array)], axis=1) for array in (self.rate, self.heat, self.missing))
+            self.rate, self.heat, self.missing = grown
 
     def gap(self, start: float, end: float, lost: int) -> None:
         """Events of this time are missing. One that follows another closely is the same."""
+        self._make_room(end)
+        # as much of them in each bin as it has of the time; the sum stays what it is
+        edges = np.arange(int(start / self.width), int(end / self.width) + 2) * self.width
+        share = np.clip((edges - start) / max(end - start, 1e-9), 0, 1)
+        share[-1] = 1
+        first = int(start / self.width)
+        self.missing[0, first : first + len(edges) - 1] += np.diff(np.round(share * lost)).astype(np.uint32)
         if self.gaps and start <= self.gaps[-1].end + self.width:
             before = self.gaps.pop()
             start, lost = min(start, before.start), lost + before.lost
@@ -125,7 +130,7 @@ class Bins:
         last = max(first + 1, min(MOST, int(np.ceil(end / self.width))))
         factor = max(1, -(-(last - first) // bins))
         last = first + -(-(last - first) // factor) * factor
-        rate, heat = _cut(self.rate, first, last), _cut(self.heat, first, last)
+        rate, heat, missing = (_cut(array, first, last) for array in (self.rate, self.heat, self.missing))
         order = sorted(self.rows, key=lambda label: (label == REST, -int(rate[self.rows[label]].sum()), self.rows[label]))
         shown = order if len(order) <= groups else order[: groups - 1]
         rest = order[len(shown) :]
@@ -143,6 +148,7 @@ class Bins:
             _merged(counts, factor),
             _merged(heat, factor),
             totals,
+            _merged(missing, factor)[0],
             [gap for gap in self.gaps if gap.end >= first * self.width and gap.start <= last * self.width],
         )
 

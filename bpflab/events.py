@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .map import Map
 
 HEADER = 8  # struct bpf_ringbuf_hdr
-BATCH_S = 0.03  # from one batch of a stream to the next, where the buffer has room enough
+BATCH_S = 0.03  # from one look into a buffer to the next, where it has room enough
 PERF_RECORD_LOST, PERF_RECORD_SAMPLE = 2, 9
 
 
@@ -157,10 +157,17 @@ class Events:
             have += sum(len(a) for a, _ in got)
             if got and seconds is None and not once:
                 deadline = time.monotonic() + patience
+            if seconds is not None and got and not self._filling(got):
+                # a reader that has always just caught up is woken by every event, which costs the programs that send them
+                time.sleep(min(BATCH_S, max(0.0, deadline - time.monotonic())))
             if left <= 0 and rest:
                 most = rest  # what was there in time, and nothing that came while it was on its way
             elif left <= 0 and (not got or seconds is not None or once):
                 break
+
+    def _filling(self, parts) -> bool:
+        """Whether what comes at this rate could fill the buffer before the next look."""
+        return sum(len(events) for events, _ in parts) * self.type.size > self._size / 16
 
     def _split(self, arrays, count: int | None):
         if count is None or sum(len(a) for a, _ in arrays) <= count:
@@ -322,15 +329,11 @@ class Stream:
                 if parts:
                     start = time.monotonic()
                     self._callback(self._events._frame(parts))
-                    if not self._filling(parts):  # many small batches would cost more than the events in them
+                    if not self._events._filling(parts):  # many small batches would cost more than the events in them
                         self._stop.wait(start + BATCH_S - time.monotonic())
         except BaseException as error:  # noqa: BLE001 - belongs to whoever stops the stream
             if not self._events.closed:
                 self._error = error
-
-    def _filling(self, parts) -> bool:
-        """Whether what comes at this rate could fill the buffer before the next look."""
-        return sum(len(events) for events, _ in parts) * self._events.type.size > self._events._size / 16
 
     def _over(self) -> bool:
         late = self._deadline is not None and time.monotonic() >= self._deadline

@@ -52,10 +52,12 @@ class Follower:
         self.count = self.dropped = 0
         self._lost_before = events.lost or 0
         self.lost: int | None = 0 if events.lost is not None else None
-        self._zero: float | None = None  # an event's time at the beginning
-        self._ahead = 0.0  # how far our clock is ahead of the events'
+        self._zero: float | None = None  # what the events' clock said at the beginning, in seconds
         self._last = 0.0  # seconds until which events are known
+        self.early = 0  # events that were in the buffer before: they are in the frame, not in the picture
         self._recent: list[tuple[float, int]] = []
+        if self.time_column and not (events._perf and self.time_column == "time_ns"):  # perf has a clock of its own
+            self._zero = events._lab.ask("machine.clock_ns") / 1e9
         self.started = time.monotonic()
         self.ended: float | None = None
         self.error: BaseException | None = None
@@ -76,37 +78,40 @@ class Follower:
             codes, labels = np.zeros(len(frame), np.int64), ["events"]
         values = frame[self.value].to_numpy() if self.value else None
         with self._lock:
-            before = self._last
+            inside = seconds >= 0
+            if not inside.all():
+                self.early += int((~inside).sum())
+                seconds, codes = seconds[inside], codes[inside]
+                values = values[inside] if values is not None else None
             self.bins.add(seconds, codes, labels, values)
-            self._last = max(before, float(seconds.max()))
+            self._last = max(self._last, float(seconds.max(initial=0)))
             self.count += len(frame)
             self._frames.append(frame)
             self._recent = [one for one in self._recent if one[0] > arrived - RATE_S] + [(arrived, len(frame))]
             while self.count - self.dropped > self._keep and len(self._frames) > 1:
                 self.dropped += len(self._frames.pop(0))
-        self._count_lost(before)
+        # a buffer that had no room was full from its last event until it was read
+        self._count_lost(float(seconds.max(initial=0)), arrived - self.started)
 
     def _seconds(self, frame: pd.DataFrame, arrived: float) -> np.ndarray:
         """When each event was, in seconds since the beginning."""
+        now = arrived - self.started
         if not self.time_column:
-            return np.full(len(frame), arrived - self.started)
-        times = frame[self.time_column].to_numpy()
-        if self._zero is None:
-            # events that were in the buffer before belong to the picture, but do not make its beginning
-            self._zero = float(times.max()) / 1e9 - (arrived - self.started)
-        seconds = times / 1e9 - self._zero
-        self._ahead = arrived - self.started - float(seconds.max())
-        return seconds
+            return np.full(len(frame), now)
+        times = frame[self.time_column].to_numpy() / 1e9
+        if self._zero is None or not -86400 < times.max() - self._zero < now + 1:  # a clock that is not CLOCK_MONOTONIC
+            self._zero = float(times.max()) - now
+        return times - self._zero
 
-    def _count_lost(self, before: float) -> None:
+    def _count_lost(self, since: float, now: float) -> None:
         """Note a gap where the buffer has lost events since the last look."""
         if self.lost is None:
             return
-        now = (self.events.lost or 0) - self._lost_before
-        if now > self.lost:
+        lost = (self.events.lost or 0) - self._lost_before
+        if lost > self.lost:
             with self._lock:
-                self.bins.gap(before, max(self._last, before + self.bins.width), now - self.lost)
-                self.lost = now
+                self.bins.gap(since, max(now, since), lost - self.lost)
+                self.lost = lost
 
     # -- its end
 
@@ -115,7 +120,7 @@ class Follower:
         try:
             self.stream.stop()
             if not self.events.closed:
-                self._count_lost(self._last)
+                self._count_lost(self._last, time.monotonic() - self.started)
         except BaseException as error:  # noqa: BLE001 - is shown, and raised by stop()
             self.error = error
         self.ended = time.monotonic()
@@ -157,7 +162,8 @@ class Follower:
 
     def picture(self) -> Picture:
         with self._lock:
-            end = max(self._last, self.seconds - self._ahead) if self.running else self._last
+            gaps = self.bins.gaps
+            end = max(self._last, self.seconds if self.running else gaps[-1].end if gaps else 0)
             start = max(0.0, end - self.window) if self.running else 0.0
             end = max(end, min(self.window, 2.0) if self.running else 0.0)
             return self.bins.picture(start, end)

@@ -83,3 +83,19 @@ def test_gaps():
     bins.gap(3.0, 3.1, 1)
     assert bins.gaps == [(1.0, 1.4, 8), (3.0, 3.1, 1)]
     assert bins.picture(2, 4).gaps == [(3.0, 3.1, 1)]
+    assert bins.picture(0, 4).missing.sum() == 9
+
+
+@given(st.lists(st.tuples(st.floats(0, 900), st.floats(0, 50), st.integers(1, 10**6)), max_size=20), st.floats(0.01, 1))
+def test_what_is_lost_is_spread_over_its_time(gaps, width):
+    bins = Bins(width)
+    for start, length, lost in gaps:
+        bins.gap(start, start + length, lost)
+    assert bins.missing.sum() == sum(lost for _, _, lost in gaps)
+    assert sum(gap.lost for gap in bins.gaps) == sum(lost for _, _, lost in gaps)
+
+
+def test_each_bin_has_its_share_of_a_gap():
+    bins = Bins(0.1)
+    bins.gap(0.25, 0.55, 300)
+    assert bins.picture(0, 0.7).missing.tolist() == [0, 0, 50, 100, 100, 50, 0]

@@ -122,6 +122,74 @@ def test_a_map_of_plain_logarithms(lab):
         assert (shown["bucket"].tolist(), shown["count"].tolist()) == (["2 – 3"], [5 * lab.ncpus])
 
 
+def test_slots_of_one_width(lab):
+    """A program that divides by 100 and keeps the last slot for what is above."""
+    text = """
+    #include "vmlinux.h"
+    #include <bpf/bpf_helpers.h>
+    struct {
+        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+        __type(key, u32);
+        __type(value, u64);
+        __uint(max_entries, 8);
+    } slots SEC(".maps");
+    struct of { u32 who, slot; };
+    struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __type(key, struct of);
+        __type(value, u64);
+        __uint(max_entries, 64);
+    } by_key SEC(".maps");
+    struct hist { u64 slots[16]; };
+    struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __type(key, u32);
+        __type(value, struct hist);
+        __uint(max_entries, 64);
+    } arrays SEC(".maps");
+
+    SEC("syscall") int count(u32 *value)
+    {
+        u32 slot = *value / 100, who = *value % 2;
+        struct of key = { .who = who };
+        struct hist *hist, none = {};
+        u64 one = 1, *times;
+
+        if (slot > 7)
+            slot = 7;
+        times = bpf_map_lookup_elem(&slots, &slot);
+        if (times)
+            (*times)++;
+        key.slot = slot;
+        times = bpf_map_lookup_elem(&by_key, &key);
+        if (times)
+            (*times)++;
+        else
+            bpf_map_update_elem(&by_key, &key, &one, BPF_ANY);
+        bpf_map_update_elem(&arrays, &who, &none, BPF_NOEXIST);
+        hist = bpf_map_lookup_elem(&arrays, &who);
+        if (hist)
+            hist->slots[slot & 15]++;
+        return 0;
+    }
+    char LICENSE[] SEC("license") = "GPL";"""
+    values = [0, 99, 100, 101, 350, 900, 5000]
+    with lab.load(text) as obj:
+        for value in values:
+            obj.programs["count"].test_run(ctx=value.to_bytes(4, "little"))
+        shown = bl.histogram(obj.maps["slots"], unit="us", step=100).data
+        assert dict(zip(shown["bucket"], shown["count"])) == {
+            "0 – 99": 2, "100 – 199": 2, "200 – 299": 0, "300 – 399": 1, "400 – 499": 0, "500 – 599": 0, "600 – 699": 0, "700 and more": 2,
+        }  # fmt: skip
+        with pytest.raises(TypeError, match="does not say how wide a slot is; say it with step="):
+            bl.histogram(obj.maps["slots"], unit="us", scale="linear")
+        for name in ("by_key", "arrays"):
+            several = bl.histogram(obj.maps[name], unit="us", step=100, by="who").data
+            odd = several[several["who"] == "who 1"]
+            assert dict(zip(odd["bucket"], odd["count"]))["0 – 99"] == 1 and odd["count"].sum() == 2, name
+            assert several["count"].sum() == len(values), name
+
+
 def test_other_maps_are_refused(lab):
     with (
         closing(lab.create_map("hash", "u32", "u64", 8)) as m,
@@ -178,6 +246,70 @@ def test_open_buckets_are_worded():
         {"low": pd.array([None, 0, 10], "Int64"), "high": pd.array([-1, 9, None], "Int64"), "count": [1, 2, 3]}
     )
     assert bl.histogram(frame, unit="ns").data["bucket"].tolist() == ["below 0", "0 – 9", "10 and more"]
+
+
+@pytest.mark.parametrize(
+    "values, options, rows",
+    [
+        ([0, 9, 10, 25], {"step": 10}, [(0, 9, 2), (10, 19, 1), (20, 29, 1)]),
+        ([-5, 5], {"step": 10}, [(-10, -1, 1), (0, 9, 1)]),
+        ([3, 3, 3], {}, [(3, 3, 3)]),
+        ([0, 1000], {}, [(0, 49, 1), *((n, n + 49, 0) for n in range(50, 1000, 50)), (1000, 1049, 1)]),
+        ([], {}, []),
+    ],
+)
+def test_linear_buckets(values, options, rows):
+    assert _rows(plots.linear_buckets(np.array(values, "i8"), **options)) == rows
+
+
+@given(st.lists(st.integers(0, 2**40), min_size=1), st.integers(1, 2**30))
+def test_every_value_is_in_its_linear_bucket(values, step):
+    low, high = min(values) // step, max(values) // step
+    if high - low > 10_000:
+        return
+    frame = plots.linear_buckets(np.array(values, "u8"), step)
+    assert frame["count"].sum() == len(values)
+    for row in frame.itertuples():
+        assert row.count == sum(row.low <= value <= row.high for value in values)
+
+
+def test_fractions_have_linear_buckets_too():
+    frame = plots.linear_buckets([0.05, 0.15, 0.16], step=0.1)
+    assert frame["count"].tolist() == [1, 2] and frame["high"].iloc[1] == pytest.approx(0.2)
+
+
+def test_side_by_side_has_the_same_buckets():
+    chart = bl.histogram({"before": [1, 1, 300], "after": [1, 2]}, unit="us", side_by_side=True)
+    spec = _spec(chart)
+    assert spec["facet"]["column"]["field"] == "of" and spec["facet"]["column"]["sort"] == ["before", "after"]
+    rows = chart.data
+    assert rows[rows["of"] == "after"]["bucket"].tolist() == rows[rows["of"] == "before"]["bucket"].tolist()
+    assert rows.groupby("of")["count"].sum().to_dict() == {"before": 3, "after": 2}
+
+
+def test_a_column_by_another():
+    frame = pd.DataFrame({"comm": ["a", "b", "a"], "ns": [10, 20, 900]})
+    rows = bl.histogram(frame, value="ns", by="comm", unit="ns").data
+    assert rows.groupby("comm")["count"].sum().to_dict() == {"comm a": 2, "comm b": 1}
+    linear = bl.histogram(frame, value="ns", by="comm", unit="ns", scale="linear").data
+    assert linear[linear["comm"] == "comm a"]["bucket"].tolist() == linear[linear["comm"] == "comm b"]["bucket"].tolist()
+    with pytest.raises(TypeError, match="no column 'us'; there are: comm, ns"):
+        bl.histogram(frame, value="us", unit="us")
+    with pytest.raises(ValueError, match="log2 or linear"):
+        bl.histogram([1], unit="ns", scale="log10")
+
+
+def test_a_heat_map():
+    frame = pd.DataFrame({"time_ns": [5 * 10**9, 5 * 10**9, 8 * 10**9], "ns": [100, 120, 5000]})
+    chart = bl.heatmap(frame, "time_ns", "ns", unit="ns", seconds=1)
+    assert sorted(map(tuple, chart.data[["second", "bucket", "count"]].values.tolist())) == [(0, "64 – 127", 2), (3, "4,096 – 8,191", 1)]
+    spec = _spec(chart)
+    assert spec["title"]["subtitle"].startswith("ns") and spec["encoding"]["y"]["sort"][0] == "4,096 – 8,191"
+    assert len(spec["encoding"]["y"]["sort"]) == 7  # the empty ones between, too
+    with pytest.raises(TypeError, match="no column 'us'"):
+        bl.heatmap(frame, "time_ns", "us", unit="us")
+    with pytest.raises(ValueError, match="no events to draw"):
+        bl.heatmap(frame[:0], "time_ns", "ns", unit="ns")
 
 
 def test_bars():

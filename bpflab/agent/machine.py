@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 
 from . import ownership
 from .serve import quick
@@ -13,6 +14,12 @@ TRACEFS = "/sys/kernel/tracing"
 
 def online_cpus():
     return os.cpu_count() or 1
+
+
+@quick
+def clock_ns():
+    """CLOCK_MONOTONIC, which bpf_ktime_get_ns() reads too."""
+    return time.monotonic_ns()
 
 
 def find_binary(name):

@@ -83,7 +83,7 @@ def say(text: str) -> None:
 
 
 def measures() -> list[Measure]:
-    from . import explanations, far, maps, rings, stacks, start, vms
+    from . import explanations, far, maps, rings, stacks, start, storms, vms
 
     return [
         *maps.MEASURES,
@@ -91,6 +91,7 @@ def measures() -> list[Measure]:
         *start.MEASURES,
         *explanations.MEASURES,
         *stacks.MEASURES,
+        *storms.MEASURES,
         *far.MEASURES,
         *vms.MEASURES,
     ]

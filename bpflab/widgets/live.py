@@ -44,6 +44,7 @@ class Live(anywidget.AnyWidget):
     _rate = traitlets.Bytes(b"").tag(sync=True)
     _heat = traitlets.Bytes(b"").tag(sync=True)
     _totals = traitlets.Bytes(b"").tag(sync=True)
+    _missing = traitlets.Bytes(b"").tag(sync=True)
     view = traitlets.Enum(VIEWS, "rate").tag(sync=True)
 
     def __init__(self, follower: Follower, view: str, unit: str, title: str):
@@ -156,16 +157,16 @@ class Live(anywidget.AnyWidget):
                     context.run(self.send, {**meta, "view": view}, buffers)
 
     def _finish(self) -> None:
-        meta, (rate, heat, totals) = self._picture()
+        meta, buffers = self._picture()
         with self._lock:
             context = next((context for _, context in self._wants.values()), contextvars.copy_context())
             self._wants.clear()
-        context.run(self._keep_last, meta, rate, heat, totals)
+        context.run(self._keep_last, meta, buffers)
         self._cells.close()
 
-    def _keep_last(self, meta: dict, rate: bytes, heat: bytes, totals: bytes) -> None:
+    def _keep_last(self, meta: dict, buffers: list[bytes]) -> None:
         with self.hold_sync():
-            self._rate, self._heat, self._totals = rate, heat, totals
+            self._rate, self._heat, self._totals, self._missing = buffers
             self._last = meta
 
     def _picture(self) -> tuple[dict[str, Any], list[bytes]]:
@@ -182,10 +183,11 @@ class Live(anywidget.AnyWidget):
             "per_second": follower.rate,
             "lost": follower.lost,
             "dropped": follower.dropped,
+            "early": follower.early,
             "running": follower.running,
             "ending": follower.ending,
         }
-        return meta, [found.rate.tobytes(), found.heat.tobytes(), found.totals.tobytes()]
+        return meta, [found.rate.tobytes(), found.heat.tobytes(), found.totals.tobytes(), found.missing.tobytes()]
 
 
 def live(

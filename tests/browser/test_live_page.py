@@ -117,7 +117,7 @@ def test_lost_events_are_drawn(notebook, show):
     lost = int(notebook.execute("print(live.lost)"))
     assert lost > 1000
     expect(live.root.locator(".bl-lost")).to_have_text(f"lost: {lost:,}")
-    expect(live.root.locator(".bl-legend")).to_contain_text("events lost")
+    expect(live.root.locator(".bl-legend")).to_contain_text("lost")
     assert live.ink() > 500
     notebook.execute("link = obj.programs['count'].attach()")
 

@@ -79,7 +79,7 @@ class Live {
     if (!meta?.bins) return;
     clearTimeout(this.quiet);
     this.root.classList.remove("bl-quiet");
-    this.data = unpacked(meta, [this.model.get("_rate"), this.model.get("_heat"), this.model.get("_totals")]);
+    this.data = unpacked(meta, [this.model.get("_rate"), this.model.get("_heat"), this.model.get("_totals"), this.model.get("_missing")]);
     this.draw();
   }
 
@@ -130,10 +130,11 @@ class Live {
     this.stop.hidden = !meta.running;
     const groups = this.about.by ? meta.groups : [];
     const legend = view === "rate" ? groups.map((name) => h("span", { class: "bl-group" }, h("i", { style: `background:${this.colour(name)}` }), name)) : [];
-    if (meta.gaps.length && view !== "histogram") legend.push(h("span", { class: "bl-group" }, h("i", { class: "bl-gap" }), "events lost"));
+    if (meta.gaps.length && view !== "histogram") legend.push(h("span", { class: "bl-group" }, h("i", { class: "bl-gap" }), "lost"));
     this.legend.replaceChildren(...legend);
     const notes = [];
     if (view === "histogram" && meta.lost) notes.push(`${count(meta.lost)} lost events are in no bar`);
+    if (meta.early && view !== "histogram") notes.push(`${count(meta.early)} events were in the buffer before: they are in the frame, not in the picture`);
     if (meta.dropped) notes.push(`the frame has the newest ${count(meta.count - meta.dropped)} events`);
     this.note.textContent = notes.join("; ");
     this.note.hidden = !notes.length;
@@ -183,27 +184,28 @@ class Live {
 
   rate(g) {
     const { box, data } = this;
-    const { meta, rate } = data;
+    const { meta, rate, missing } = data;
     const bins = meta.bins;
-    const sums = new Float64Array(bins);
+    const sums = Float64Array.from(missing);
     for (let n = 0; n < rate.length; n++) sums[n % bins] += rate[n];
     const most = nice(Math.max(1, sums.reduce((a, b) => Math.max(a, b), 0)) / meta.width, true);
     this.axes(g, most, 4, (value) => short(value));
-    const holes = this.holes();
     const high = new Float64Array(bins);
     const wide = box.w / bins;
+    const bar = Math.max(wide - (wide > 4 ? 1 : 0), 0.6);
+    const stack = (bin, value) => {
+      const from = (high[bin] / most) * box.h;
+      high[bin] += value / meta.width;
+      const to = (high[bin] / most) * box.h;
+      return [box.x + bin * wide, box.y + box.h - to, bar, to - from];
+    };
     meta.groups.forEach((name, row) => {
       g.fillStyle = this.colour(name);
-      for (let bin = 0; bin < bins; bin++) {
-        const value = rate[row * bins + bin] / meta.width;
-        if (!value || holes[bin]) continue;
-        const from = (high[bin] / most) * box.h;
-        high[bin] += value;
-        const to = (high[bin] / most) * box.h;
-        g.fillRect(box.x + bin * wide, box.y + box.h - to, Math.max(wide - (wide > 4 ? 1 : 0), 0.6), to - from);
-      }
+      for (let bin = 0; bin < bins; bin++) if (rate[row * bins + bin]) g.fillRect(...stack(bin, rate[row * bins + bin]));
     });
     this.gaps(g);
+    // what is missing stands on what has come: as many as were lost, not as if there had been none
+    for (let bin = 0; bin < bins; bin++) if (missing[bin]) this.hatch(g, ...stack(bin, missing[bin]), 0.85);
     g.save();
     g.translate(12, box.y + box.h / 2);
     g.rotate(-Math.PI / 2);
@@ -213,50 +215,48 @@ class Live {
     g.restore();
   }
 
-  /** Bins of which events are missing: what is left of them is not drawn as if it were all. */
-  holes() {
-    const { meta } = this.data;
-    const holes = new Uint8Array(meta.bins);
-    for (const [start, end] of meta.gaps) {
-      const first = Math.max(0, Math.floor((start - meta.start) / meta.width));
-      holes.fill(1, first, Math.max(first + 1, Math.ceil((end - meta.start) / meta.width)));
+  hatch(g, x, y, w, height, strength) {
+    const h = Math.max(2, height);
+    g.save();
+    g.beginPath();
+    g.rect(x, y + height - h, w, h);
+    g.clip();
+    g.globalAlpha = strength / 5;
+    g.fillStyle = this.ink.bad;
+    g.fillRect(x, y + height - h, w, h);
+    g.globalAlpha = strength;
+    g.strokeStyle = this.ink.bad;
+    g.beginPath();
+    for (let at = Math.floor((x - h) / 6) * 6; at < x + w; at += 6) {
+      g.moveTo(at, y + height);
+      g.lineTo(at + h, y + height - h);
     }
-    return holes;
+    g.stroke();
+    g.restore();
   }
 
-  gaps(g) {
+  /** Stretches of time of which events are missing. */
+  gaps(g, hatched = false) {
     const { box, data } = this;
     const { meta } = data;
     for (const [start, end, lost] of meta.gaps) {
-      const first = Math.max(meta.start, meta.start + Math.floor((start - meta.start) / meta.width) * meta.width);
-      const last = Math.min(meta.start + meta.width * meta.bins, Math.max(end, first + meta.width));
-      const x = this.x(first), w = Math.max(3, this.x(last) - x);
-      g.save();
-      g.beginPath();
-      g.rect(x, box.y, w, box.h);
-      g.clip();
-      g.globalAlpha = 0.14;
-      g.fillStyle = this.ink.bad;
-      g.fillRect(x, box.y, w, box.h);
-      g.globalAlpha = 0.7;
-      g.strokeStyle = this.ink.bad;
-      for (let at = x - box.h; at < x + w; at += 7) {
-        g.beginPath();
-        g.moveTo(at, box.y + box.h);
-        g.lineTo(at + box.h, box.y);
-        g.stroke();
-      }
-      g.restore();
-      const text = `${short(lost)} lost`;
-      if (g.measureText(text).width + 8 < w) {
-        const wide = g.measureText(text).width + 8;
-        g.fillStyle = this.ink.back;
-        g.fillRect(x + w / 2 - wide / 2, box.y + 4, wide, 16);
+      const x = Math.max(box.x, this.x(start)), w = Math.max(2, Math.min(box.x + box.w, this.x(end)) - x);
+      if (hatched) this.hatch(g, x, box.y, w, box.h, 0.5);
+      else {
+        g.globalAlpha = 0.09;
         g.fillStyle = this.ink.bad;
-        g.textAlign = "center";
-        g.textBaseline = "middle";
-        g.fillText(text, x + w / 2, box.y + 12);
+        g.fillRect(x, box.y, w, box.h);
+        g.globalAlpha = 1;
       }
+      const text = `${short(lost)} lost`;
+      const wide = g.measureText(text).width + 8;
+      if (wide > w) continue;
+      g.fillStyle = this.ink.back;
+      g.fillRect(x + w / 2 - wide / 2, box.y + 4, wide, 16);
+      g.fillStyle = this.ink.bad;
+      g.textAlign = "center";
+      g.textBaseline = "middle";
+      g.fillText(text, x + w / 2, box.y + 12);
     }
   }
 
@@ -352,7 +352,7 @@ class Live {
       }
     }
     g.globalAlpha = 1;
-    this.gaps(g);
+    this.gaps(g, true);
     this.times(g);
   }
 
@@ -396,6 +396,7 @@ class Live {
         const value = data.rate[row * meta.bins + bin];
         if (value) lines.push(`${name}: ${count(Math.round(value / meta.width))} a second`);
       });
+      if (data.missing[bin]) lines.push(`lost: ${count(Math.round(data.missing[bin] / meta.width))} a second`);
     }
     return lines.join("\n");
   }
@@ -422,8 +423,8 @@ class Live {
   }
 }
 
-function unpacked(meta, [rate, heat, totals]) {
-  return { meta, rate: words(rate, Uint32Array), heat: words(heat, Uint32Array), totals: words(totals, Float64Array) };
+function unpacked(meta, [rate, heat, totals, missing]) {
+  return { meta, rate: words(rate, Uint32Array), heat: words(heat, Uint32Array), totals: words(totals, Float64Array), missing: words(missing, Uint32Array) };
 }
 
 /** Numbers of a buffer, which may begin at any byte. */
