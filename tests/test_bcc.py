@@ -375,6 +375,22 @@ def test_tracepoint_that_is_not_there(lab):
             obj.programs["f"].attach_tracepoint("sched", "sched_swich")
 
 
+def test_libbpf_is_still_heard_after_bcc(fresh_lab):
+    no_room = """
+    #include "vmlinux.h"
+    #include <bpf/bpf_helpers.h>
+    struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __type(key, int);
+        __type(value, int);
+    } empty SEC(".maps");
+    SEC("xdp") int f(struct xdp_md *ctx) { return bpf_map_lookup_elem(&empty, &(int){0}) ? 1 : 2; }
+    """
+    fresh_lab.bcc(EXEC).close()
+    with pytest.raises(LabError, match="failed to create"):
+        fresh_lab.load(no_room)
+
+
 def test_closing_unloads(fresh_lab):
     obj = fresh_lab.bcc(EXEC)
     program, runs = obj.programs["tracepoint__sched__sched_process_exec"], obj.maps["runs"]

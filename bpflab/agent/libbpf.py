@@ -127,6 +127,7 @@ def listening():
     """Hold libbpf for one operation; the list that is given fills with the lines it prints."""
     with _lock:
         _said.clear()
+        lib.libbpf_set_print(_print)  # each time: libbcc is linked with the same libbpf, and sets a silent one of its own
         yield _said
 
 
