@@ -8,7 +8,7 @@ SECTION = "4.7"
 TASK = "the culprits on the CPU and off it"
 
 _WORDS = ["parse", "render", "filter", "encode", "lookup", "verify", "collect", "merge", "pack", "score"]
-# NAP sleeps through the libc, which may hide its direct caller; so each sleeper calls nap()
+# nap() sleeps through the libc, which may hide its direct caller; so the sleepers call nap()
 _PROGRAM = """
 #include <time.h>
 #define NOINLINE __attribute__((noinline))
@@ -30,9 +30,9 @@ NOINLINE void HOT(int rounds)
 
 NOINLINE void WARM(void)
 {
-	for (int i = 0; i < 40000; i++)
+	for (int i = 0; i < 400000; i++)
 		sum += i;
-	HOT(400000);
+	HOT(4000000);
 }
 
 NOINLINE void OFTEN(void)

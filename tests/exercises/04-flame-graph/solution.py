@@ -1,0 +1,8 @@
+def answer(lab, pid):
+    profile = lab.profile(0.6, hz=499, pid=pid)
+    burns = profile.top(1)["function"].iloc[0]
+
+    waits = lab.offcpu(0.6, pid=pid).to_frame()
+    path = waits.iloc[0]["user"].split(";")
+    sleeps = path[path.index("turn") + 1]
+    return burns, sleeps

@@ -1,0 +1,9 @@
+# hint: off the CPU you name a function that all sleeps have in common: the one of interest is called by turn()
+def answer(lab, pid):
+    profile = lab.profile(0.6, hz=499, pid=pid)
+    burns = profile.top(1)["function"].iloc[0]
+
+    waits = lab.offcpu(0.6, pid=pid).to_frame()
+    path = waits.iloc[0]["user"].split(";")
+    sleeps = path[path.index("main")]
+    return burns, sleeps

@@ -1,0 +1,27 @@
+// hint: every name was deleted once, says the map: add to an entry that is there, instead of writing over it
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+struct name { char text[32]; };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 10240);
+	__type(key, struct name);
+	__type(value, __u64);
+} deletions SEC(".maps");
+
+SEC("kprobe/do_unlinkat")
+int BPF_KPROBE(deleted, int folder, struct filename *wanted)
+{
+	struct name name = {};
+	__u64 one = 1;
+
+	bpf_probe_read_kernel_str(name.text, sizeof(name.text), BPF_CORE_READ(wanted, name));
+	bpf_map_update_elem(&deletions, &name, &one, BPF_ANY);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
