@@ -101,7 +101,7 @@ def _bars(shown: pd.DataFrame, names: list[str], value: str, title: str, subtitl
         x=alt.X(f"{value}:Q", title=value, axis=alt.Axis(format=",~r", tickCount=5)),
         tooltip=[*(alt.Tooltip(f"{name}:N") for name in names), alt.Tooltip(f"{value}:Q", format=",")],
     )
-    numbers = base.mark_text(align="left", dx=3).encode(text=alt.Text(f"{value}:Q", format=",~r"))
+    numbers = base.mark_text(align="left", dx=3, color="#888").encode(text=alt.Text(f"{value}:Q", format=",~r"))
     count = shown[by].nunique() if by else 1
     width = max(110, 760 // count - 40) if wide else 380
     chart = alt.layer(base.mark_bar(color=BAR), numbers, data=shown).properties(width=width, height=20 * len(order))
