@@ -36,6 +36,8 @@ GENERAL = {
     "size-beyond": {"stack-bounds"},
     "stack-unset": {"stack-bounds"},
     "context-readonly": {"context-access"},
+    "index-unbounded": {"value-bounds"},
+    "map-no-keys": {"size-zero"},
 }
 logs = st.sampled_from(LOGS)
 lines_known = st.booleans()

@@ -1,4 +1,4 @@
-"""Memory: pointers that may be NULL, the context, what is only for reading, the kernel's own structs."""
+"""Memory: pointers that may be NULL, the context, what is only for reading, the kernel's own structs, alignment."""
 
 from __future__ import annotations
 
@@ -87,7 +87,16 @@ def context_access(case: Case, match: re.Match) -> Finding:
             "this member is not for writing",
             advice="keep the value in a variable of your own; to change the packet, use a helper",
         )
-    return Finding(
+    missing = re.search(r"^func '(\w+)' doesn't have (\d+)-th argument", "\n".join(case.log.said), re.M)
+    if missing:
+        return Finding(
+            "context-access",
+            f"the program takes argument {missing[2]} of {missing[1]}, which has fewer",
+            "The context of such a program is the row of arguments, 8 bytes each, and BTF says how many there are.",
+            f"there is no argument {missing[2]}",
+            advice=f"take no more arguments than {missing[1]} has: lab.sh('bpftrace -lv ...') or the kernel's source shows them",
+        )
+    found = Finding(
         "context-access",
         "the program reads a part of the context that its type does not have",
         f"Which members of its context a program may read, and in which size, differs by program type. {size} bytes at byte {offset} "
@@ -95,6 +104,11 @@ def context_access(case: Case, match: re.Match) -> Finding:
         f"{size} bytes at byte {offset} of the context",
         advice="look which members the context of this program type has; another type may have this one",
     )
+    place = case.path.steps[-1].place if case.path.steps else None
+    if place and re.search(r"->data(_end|_meta)?\b", place.text):
+        found.summary = "the program takes a pointer into the packet, and programs of its type have none"
+        found.advice = "copy what you need: bpf_skb_load_bytes(skb, offset, &variable, sizeof(variable))"
+    return found
 
 
 @rule(r"^dereference of modified (?P<type>\w+) ptr R(?P<reg>\d+) off=(?P<off>-?\d+) disallowed")
@@ -180,4 +194,18 @@ def kernel_bounds(case: Case, match: re.Match) -> Finding:
         "The verifier knows the layout of the kernel's structs from BTF, and holds each access against it.",
         "past the end of the struct",
         advice="read a member by its name; what lies outside is for bpf_probe_read_kernel()",
+    )
+
+
+@rule(r"^misaligned (?P<what>\w+) access off (?P<off>.*) size (?P<size>\d+)")
+def misaligned(case: Case, match: re.Match) -> Finding:
+    size = match["size"]
+    return Finding(
+        "misaligned",
+        f"an access of {size} bytes at an address that is no multiple of {size}",
+        f"The verifier keeps account of the stack in whole words, so that a value of {size} bytes has to lie at a multiple of {size}."
+        if match["what"] == "stack"
+        else f"This machine reads {size} bytes only from an address that is a multiple of {size}.",
+        "not aligned",
+        advice="let the compiler place the variable, or copy it byte by byte with __builtin_memcpy",
     )

@@ -149,6 +149,42 @@ def _recursion(case: Case, name: str | None, place: Place | None) -> Finding:
     )
 
 
+@rule(r"^arg#(?P<n>\d+) reference type\('[^']*'\) size cannot be determined", general=True)
+def global_argument(case: Case, match: re.Match) -> Finding | None:
+    # the same words stand in logs of good programs too: a static function may take such an argument
+    blamed = re.search(r"^Caller passes invalid args into func#\d+ \('(\w+)'\)", "\n".join(case.log.said), re.M)
+    blamed = blamed or re.search(r"^Validating (\w+)\(\) func#\d+\.\.\.\narg#.*\nprocessed 0 insns", case.log.text, re.M)
+    if not blamed:
+        return None
+    name = blamed[1]
+    found = Finding(
+        "global-argument",
+        f"argument {int(match['n']) + 1} of {name}() is a pointer to something whose size the verifier cannot know",
+        "A function that is not static is verified by itself, from its declaration: it takes numbers, the context, and pointers to "
+        "structs and numbers of a known size. A void pointer, or one into the packet, is none of these.",
+        "the declaration does not say what this argument points to",
+        advice="make the function static: then it is verified together with its callers, and may take any pointer",
+    )
+    first = _defined(case, name)
+    if first is None:
+        return found
+    found.place = Place(case.source.name, first, case.source.line(first).strip())
+    line = case.source.line(first)
+    if not re.search(r"\bstatic\b", line):
+        declared = line.lstrip()
+        found.edits = case.swap(found.place, declared, f"static {declared}")
+    return found
+
+
+def _defined(case: Case, name: str) -> int | None:
+    """The line with which a function begins."""
+    if not case.source:
+        return None
+    numbers = range(case.source.first, case.source.first + len(case.source.lines))
+    found = [n for n in numbers if re.search(rf"\b{name}\s*\(", case.source.code(n)) and (case.source.function(n) or (0,))[0] == n]
+    return found[0] if len(found) == 1 else None
+
+
 @rule(r"^the call stack of (?P<n>\d+) frames is too deep", r"^recursive call from (?P<one>\w+)\(\) to (?P<two>\w+)\(\)")
 def depth(case: Case, match: re.Match) -> Finding:
     groups = match.groupdict()
