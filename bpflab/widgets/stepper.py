@@ -221,6 +221,8 @@ def _region(done: Run, name: str, touched: list[tuple[int, int]]) -> dict:
     inside = lambda f: any(a < f.offset + f.size and f.offset < b for a, b in shown)  # noqa: E731
     return {
         **{"name": name, "size": len(data), "width": width, "top": STACK_SIZE if name.startswith("stack") else 0},
+        # XDP reaches the first page of a packet, what is behind it only with helpers
+        "of": done.size if name == "packet" and done.kind == "xdp" and len(data) < done.size else 0,
         "chunks": [[start, data[start:end].hex()] for start, end in shown],
         "fields": [[f.offset, f.size, f.title, f.said] for f in done.fields.get(name, []) if inside(f)],
     }

@@ -114,6 +114,17 @@ def context_access(case: Case, match: re.Match) -> Finding:
 @rule(r"^dereference of modified (?P<type>\w+) ptr R(?P<reg>\d+) off=(?P<off>-?\d+) disallowed")
 def context_modified(case: Case, match: re.Match) -> Finding:
     what = "the context" if match["type"] == "ctx" else "this object"
+    place = case.path.steps[-1].place if case.path.steps else None
+    member = re.search(r"(\w+)->(\w+)", place.text) if place and (loaded(case.asm) or stored(case.asm)) else None
+    if member:  # by name in the source: it was the compiler that moved the pointer
+        return Finding(
+            "context-modified",
+            f"the compiler moved a pointer to {what}, to reach {member[2]} more than once, and the verifier refuses such a pointer",
+            f"{what.capitalize()} may be read at a fixed place only: the kernel rewrites every access to it. Where a member is used in "
+            "several branches, the compiler may compute its address once and keep it.",
+            f"{member[1]} was moved by {match['off']} bytes before this",
+            advice=f"read {member[1]}->{member[2]} once, into a variable at the beginning of the function, and use that",
+        )
     return Finding(
         "context-modified",
         f"a pointer to {what} was moved, and then handed to a helper or used",
