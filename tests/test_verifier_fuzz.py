@@ -38,6 +38,7 @@ GENERAL = {
     "context-readonly": {"context-access"},
     "index-unbounded": {"value-bounds"},
     "map-no-keys": {"size-zero"},
+    "pointer-unchecked": {"argument-type"},
 }
 logs = st.sampled_from(LOGS)
 lines_known = st.booleans()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .. import states
 from ..case import Case, Finding
 from ..log import Place
 from ..path import loaded, stored
@@ -57,6 +58,15 @@ def pointer_unchecked(case: Case, match: re.Match) -> Finding:
         if variable:
             found.advice = f"compare {variable} with NULL behind the call"
             found.edits = case.guard(found.cause, f"!{variable}")
+    elif origin.kind == "load":
+        place = case.place(origin.index)
+        variable = case.assigned(place)
+        if place != case.path.steps[-1].place:
+            found.cause, found.note = place, "the pointer is read here, and may be NULL"
+        if variable:
+            found.summary = f"{variable} {use} before it was compared with NULL"
+            found.advice = f"compare {variable} with NULL before you use it"
+            found.edits = case.guard(place, f"!{variable}")
     elif origin.kind == "entry":
         found.summary = "an argument that may be NULL is used before it was compared with NULL"
         found.reason = "A function that is not static is verified by itself: the verifier assumes that any caller may hand it NULL."
@@ -71,6 +81,32 @@ def pointer_unchecked(case: Case, match: re.Match) -> Finding:
                 found.edits = case.before(
                     place, f"if (!{argument[1]})", case.source.unit + case.source.leave(place.line)
                 )
+    return found
+
+
+@rule(r"^R(?P<reg>\d+) type=(?:scalar|inv) expected=(?!scalar|inv)")
+def null_passed(case: Case, match: re.Match) -> Finding | None:
+    """A number where a pointer is wanted: on the way on which a helper gave NULL."""
+    register = int(match["reg"])
+    origin = case.origin(register)
+    if origin.kind != "call" or states.number(case.value(register)) != 0:
+        return None
+    given = case.call(origin.index)
+    if given not in _LOOKUPS:
+        return None
+    found = Finding(
+        "pointer-unchecked",
+        f"what {given}() returned is handed on where it is NULL",
+        "The verifier follows both ways out of a check. On one of them the pointer is NULL, and that way leads here as well.",
+        f"r{register} is NULL on this way",
+        case.place(origin.index),
+        f"{given}() {_LOOKUPS[given]}",
+        "leave, or go another way, when it is NULL",
+    )
+    variable = case.variable(found.cause, given)
+    if variable:
+        found.advice = f"leave when {variable} is NULL, right behind the call"
+        found.edits = case.guard(found.cause, f"!{variable}")
     return found
 
 

@@ -82,7 +82,7 @@ def index_unbounded(case: Case, match: re.Match) -> Finding | None:
         "the index has no upper limit that the verifier knows of",
         "The verifier has to know the greatest value of an index, and that it still lies inside.",
         "the index may be anything here",
-        advice="compare the index with the number of elements first, or mask it: i & (n - 1), where n is a power of two",
+        advice="compare the index with the number of elements first, or mask it, where that is a power of two: i & 15 for 16",
     )
     if moved is None:
         return found
@@ -95,7 +95,7 @@ def index_unbounded(case: Case, match: re.Match) -> Finding | None:
     if index and not index[2].isdigit():
         count = _elements(case, index[1])
         found.summary = f"{index[2]} is used as an index, but nothing limits it"
-        found.advice = f"compare {index[2]} with the number of elements first, or mask it: {index[2]} & (n - 1), where n is a power of two"
+        found.advice = f"compare {index[2]} with the number of elements first, or mask it, where that is a power of two: {index[2]} & 15 for 16"
         if count:
             found.edits = (
                 case.before(place, f"if ({index[2]} >= {count})", case.source.unit + case.source.leave(place.line))
@@ -149,7 +149,7 @@ def _weak_bound(
     else:
         found.kind = "index-unbounded"
         found.failing = f"the index may lead up to {high:,} bytes away" if high else "the index may be too great"
-        found.advice = "compare the index with the number of elements first, or mask it: i & (n - 1), where n is a power of two"
+        found.advice = "compare the index with the number of elements first, or mask it, where that is a power of two: i & 15 for 16"
         _mask(case, found)
     return found
 
@@ -284,7 +284,7 @@ def stack_index(case: Case, match: re.Match) -> Finding:
         "the index into an array on the stack can leave the array",
         "The verifier has to know the least and the greatest place that the access can touch; the stack ends at the frame pointer.",
         "the access might go past the end of the stack",
-        advice="compare the index with the number of elements first, or mask it: i & (n - 1), where n is a power of two",
+        advice="compare the index with the number of elements first, or mask it, where that is a power of two: i & 15 for 16",
     )
     moved = added(case, register)
     if moved is None:

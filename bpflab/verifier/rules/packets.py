@@ -87,7 +87,7 @@ def packet(case: Case, match: re.Match) -> Finding:
         return _bare(case, found, bare, end)
     if origin.kind == "load" and not checks:
         found.cause = case.place(origin.index)
-        found.note = "the packet begins here; where it ends was not looked at"
+        found.note = "the packet begins here, and nothing on this way compares it with data_end"
         place = case.path.steps[-1].place
         pointer = re.search(r"\b(\w+)->(?!data)", place.text) if place else None
         context = re.search(r"(\w+)->data\b", found.cause.text) if found.cause else None

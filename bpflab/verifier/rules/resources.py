@@ -97,15 +97,6 @@ def _leaves_anyway(case: Case, number: int) -> bool:
 
 def _insert_release(case: Case, way: Place, call: str):
     """A line before a return; braces as well, where the return is the only statement of an if."""
-    above = case.source.code(way.line - 1).strip() if way.line - 1 in case.source else ""
-    if re.match(r"(if|else|while|for)\b.*\)$|else$", above):
-        inner = case.source.indent(way.line)
-        outer = case.source.indent(way.line - 1)
-        return [
-            Edit("replace", way.line - 1, case.source.line(way.line - 1).rstrip() + " {"),
-            Edit("before", way.line, inner + call),
-            Edit("after", way.line, outer + "}"),
-        ]
     ternary = re.fullmatch(r"return (\w+) \? ([-\w]+) : ([-\w]+);", way.text)
     if ternary:
         blanks = case.source.indent(way.line)
@@ -115,7 +106,7 @@ def _insert_release(case: Case, way: Place, call: str):
                 Edit("before", way.line, f"{blanks}if ({ternary[1]})"),
                 Edit("before", way.line, f"{blanks}{case.source.unit}{call}"),
             ]
-    return [Edit("before", way.line, case.source.indent(way.line) + call)]
+    return case.before(way, call)
 
 
 @rule(

@@ -8,6 +8,7 @@ from collections import Counter
 from .. import states
 from ..case import Case, Finding
 from ..log import Place
+from ..source import Edit
 from . import rule
 
 
@@ -169,11 +170,31 @@ def global_argument(case: Case, match: re.Match) -> Finding | None:
     if first is None:
         return found
     found.place = Place(case.source.name, first, case.source.line(first).strip())
-    line = case.source.line(first)
-    if not re.search(r"\bstatic\b", line):
-        declared = line.lstrip()
-        found.edits = case.swap(found.place, declared, f"static {declared}")
+    found.edits = _made_static(case, found.place)
     return found
+
+
+@rule(r"^Global function (?P<name>\w+)\(\) doesn't return scalar")
+def global_return(case: Case, match: re.Match) -> Finding:
+    name = match["name"]
+    found = Finding(
+        "global-return",
+        f"{name}() is a function that is not static, and returns no number",
+        "A function that is not static is verified by itself, and what it returns to its callers has to be a number.",
+        "no number is returned",
+        advice=f"let {name}() return an int; or make it static: then it is verified together with its callers",
+    )
+    first = _defined(case, name)
+    if first is not None:
+        found.place = Place(case.source.name, first, case.source.line(first).strip())
+        found.edits = _made_static(case, found.place)
+    return found
+
+
+def _made_static(case: Case, place: Place) -> list[Edit]:
+    line = case.source.line(place.line)
+    declared = line.lstrip()
+    return [] if re.search(r"\bstatic\b", line) else case.swap(place, declared, f"static {declared}")
 
 
 def _defined(case: Case, name: str) -> int | None:
@@ -278,6 +299,15 @@ def no_exit(case: Case, match: re.Match) -> Finding:
 
 @rule(r"^The sequence of (?P<n>\d+) jumps is too complex")
 def too_complex(case: Case, match: re.Match) -> Finding:
+    place = case.path.steps[-1].place if case.path.steps else None
+    if place and re.match(r"(while|for|do)\b", place.text):
+        return Finding(
+            "jumps-too-complex",
+            f"the loop opens new ways at each round: {int(match['n']):,} were still to be looked at",
+            "The verifier walks through each round of a loop, and at each branch keeps one way for later; it keeps 8,192.",
+            "still in this loop",
+            advice="give the loop a small limit that is a constant, such as for (int i = 0; i < 64; i++), and leave it when you are done",
+        )
     return Finding(
         "jumps-too-complex",
         f"the program has too many branches: {int(match['n']):,} ways were still to be looked at",
