@@ -258,3 +258,37 @@ def test_the_path_in_words():
     )
     assert found.path[-1].place.line == found.line
     assert "14 bytes proved" in found._repr_html_()
+
+
+def test_an_iterator_is_ended_by_its_own_function(lab):
+    source = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
+extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
+extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
+
+SEC("tc")
+int add(struct __sk_buff *skb)
+{
+    struct bpf_iter_num it;
+    int *i, sum = 0;
+
+    bpf_iter_num_new(&it, 0, 10);
+    while ((i = bpf_iter_num_next(&it)))
+        sum += *i;
+    return sum;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"""
+    if lab.kernel.startswith("6.1."):  # iterators of numbers came with 6.4
+        with pytest.raises(bl.CompileError, match="struct bpf_iter_num"):
+            lab.load(source)
+        return
+    with pytest.raises(bl.VerifierError) as caught:
+        lab.load(source)
+    found = caught.value.explain()
+    assert (found.kind, found.text, found.cause.text) == ("reference-leak", "return sum;", "bpf_iter_num_new(&it, 0, 10);")
+    assert "bpf_iter_num_destroy(&it);" in found.advice
+    lab.load(found.changed).close()

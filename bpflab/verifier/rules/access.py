@@ -130,7 +130,7 @@ def context_access(case: Case, match: re.Match) -> Finding:
             f"the program takes argument {missing[2]} of {missing[1]}, which has fewer",
             "The context of such a program is the row of arguments, 8 bytes each, and BTF says how many there are.",
             f"there is no argument {missing[2]}",
-            advice=f"take no more arguments than {missing[1]} has: lab.sh('bpftrace -lv ...') or the kernel's source shows them",
+            advice=f"take no more arguments than {missing[1]} has; its declaration in the kernel's source shows them",
         )
     found = Finding(
         "context-access",
@@ -212,6 +212,12 @@ def map_readonly(case: Case, match: re.Match) -> Finding:
                 found.cause = Place(case.source.name, i, line.strip())
                 found.note = f"{found_const[1]} is const"
                 found.edits = case.swap(found.cause, "const ", "")
+    written = stored(case.asm)
+    origin = case.origin(written[0]) if written else None
+    if not found.cause and origin and origin.kind == "call" and case.call(origin.index) == "bpf_map_lookup_elem":
+        found.cause, found.note = case.place(origin.index), "the value of a map that programs may only read"
+        found.reason = "Programs only read the values of some maps: those of device maps, and of each map with BPF_F_RDONLY_PROG."
+        found.advice = "let user space write this map, or keep the number in a map of another type"
     return found
 
 

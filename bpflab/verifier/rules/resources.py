@@ -37,6 +37,9 @@ def leaked(case: Case, match: re.Match) -> Finding:
     if name == "a function" or name == "a helper":
         name = "a helper"
     release = _RELEASE.get(name)
+    iterator = re.fullmatch(r"bpf_iter_(\w+)_new", name)
+    if iterator:
+        release = f"bpf_iter_{iterator[1]}_destroy()"
     what = f"what {name}() gave" if name != "a helper" else "what a helper gave"
     found = Finding(
         "reference-leak",
@@ -57,6 +60,9 @@ def leaked(case: Case, match: re.Match) -> Finding:
             "bpf_sk_lookup_tcp": f"bpf_sk_release({variable});",
             "bpf_sk_lookup_udp": f"bpf_sk_release({variable});",
         }.get(name)
+        begun = re.search(r"_new\(\s*(&\w+)", found.cause.text) if iterator and found.cause else None
+        if begun:
+            variable, call = begun[1], release.replace("()", f"({begun[1]});")
         if variable and call and case.owned(way):
             found.edits = _insert_release(case, way, call)
             found.advice = f"write {call} before this return"
