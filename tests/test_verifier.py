@@ -139,6 +139,37 @@ def test_what_is_not_known_is_not_guessed(log, kind, words):
     assert words in str(found) and words in found._repr_html_()
 
 
+@pytest.mark.parametrize(
+    "log",
+    [
+        "a.c:3:5: error: expected ';' before 'return'\n    3 |     return 0;\n      |     ^~~~~~\n",
+        "[    0.004000] BPF: type_id=3 bits\n[   12.100000] R10: 0000000000000000 R11: 00000000\n[   13.0] Call Trace:\n",
+        'Traceback (most recent call last):\n  File "<stdin>", line 1, in <module>\nZeroDivisionError: division by zero\n',
+        "\0" * 100,
+    ],
+)
+def test_of_the_log_of_another_tool_nothing_is_claimed(log):
+    found = verifier.explain(log, "p")
+    assert (found.kind, found.verdict, found.line) == ("foreign", "", None)
+    for said in (str(found), found._repr_html_()):
+        assert "ejected" not in said and "kernel's words" not in said
+    assert str(found).startswith("program 'p': this is no log of the verifier")
+
+
+@pytest.mark.parametrize("log", [None, 5, b"0: (95) exit\n"])
+def test_a_log_is_text(log):
+    with pytest.raises(TypeError, match=r"a verifier log is text, not \w+; give error\.log"):
+        verifier.explain(log, "p")
+
+
+def test_a_state_behind_a_jump_is_read_whole():
+    """A number in it may have a semicolon: var_off=(0x0; 0x7f)."""
+    log = "0: R1=ctx() R10=fp0\n0: (2d) if r2 > r4 goto pc+1 2: R2=128 R4=scalar(umax=127,var_off=(0x0; 0x7f)) R10=fp0\n2: (95) exit\n"
+    jump, _ = verifier.parse(log).steps
+    assert (jump.asm, jump.jumped_to) == ("if r2 > r4 goto pc+1", 2)
+    assert jump.state["R4"] == "scalar(umax=127,var_off=(0x0; 0x7f))"
+
+
 def test_an_unknown_verdict_still_marks_the_line():
     log = "0: R1=ctx() R10=fp0\n; return odd(ctx); @ a.bpf.c:7\n0: (85) call odd#4000\nodd is against the new rules\n"
     found = verifier.explain(log, "p")
@@ -227,3 +258,37 @@ def test_the_path_in_words():
     )
     assert found.path[-1].place.line == found.line
     assert "14 bytes proved" in found._repr_html_()
+
+
+def test_an_iterator_is_ended_by_its_own_function(lab):
+    source = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
+extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
+extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
+
+SEC("tc")
+int add(struct __sk_buff *skb)
+{
+    struct bpf_iter_num it;
+    int *i, sum = 0;
+
+    bpf_iter_num_new(&it, 0, 10);
+    while ((i = bpf_iter_num_next(&it)))
+        sum += *i;
+    return sum;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"""
+    if lab.kernel.startswith("6.1."):  # iterators of numbers came with 6.4
+        with pytest.raises(bl.CompileError, match="struct bpf_iter_num"):
+            lab.load(source)
+        return
+    with pytest.raises(bl.VerifierError) as caught:
+        lab.load(source)
+    found = caught.value.explain()
+    assert (found.kind, found.text, found.cause.text) == ("reference-leak", "return sum;", "bpf_iter_num_new(&it, 0, 10);")
+    assert "bpf_iter_num_destroy(&it);" in found.advice
+    lab.load(found.changed).close()

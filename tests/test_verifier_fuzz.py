@@ -36,6 +36,9 @@ GENERAL = {
     "size-beyond": {"stack-bounds"},
     "stack-unset": {"stack-bounds"},
     "context-readonly": {"context-access"},
+    "index-unbounded": {"value-bounds"},
+    "map-no-keys": {"size-zero"},
+    "pointer-unchecked": {"argument-type"},
 }
 logs = st.sampled_from(LOGS)
 lines_known = st.booleans()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,8 @@ def run(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str 
         return _loaded(source, data, ctx, lab, check)
     if isinstance(source, str):
         return _classic(_filter(source, lab), data, source if not classic.looks_like_dump(source) else "classic filter", lab if check else None)
-    if isinstance(source, Mapping) or not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
+    # a map, an object, a dict and a DataFrame can be iterated over, but have no rows of instructions
+    if hasattr(source, "items") or not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
         raise TypeError(
             f"step takes a program (obj.programs['name']), a filter ('udp port 53', or what tcpdump -dd prints) or "
             f"(code, jt, jf, k) rows, not {source.__class__.__name__}"
@@ -137,7 +138,8 @@ def _filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
         said = error.result.stderr.strip().splitlines() if error.result else []
         if not said or "not found" in said[-1]:
             raise NotSupportedError("tcpdump", lab.where, "it is not installed there", remedy="install it: apt install tcpdump") from None
-        raise ValueError(f"tcpdump does not understand the filter '{text}': {said[-1].removeprefix('tcpdump: ')}; see pcap-filter(7)") from None
+        hint = "C text has a SEC(...) before each program" if re.search(r"[{;]", text) else "see pcap-filter(7)"
+        raise ValueError(f"tcpdump does not understand the filter '{text}': {said[-1].removeprefix('tcpdump: ')}; {hint}") from None
     return classic.parse(compiled.stdout)
 
 

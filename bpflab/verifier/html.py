@@ -24,10 +24,12 @@ def _style() -> str:
 
 def of(found: Explanation) -> str:
     """The explanation, whole."""
-    name = f" <code>{escape(found.program)}</code>" if found.program else ""
+    before, name, behind = found.heading
+    name = f" <code>{escape(name)}</code>" if name else ""
+    before = before[:1].upper() + before[1:]
     parts = [
         f"<style>{_style()}</style>",
-        f'<p class="bv-summary">The verifier rejected{name}: {escape(found.summary)}</p>',
+        f'<p class="bv-summary">{escape(before)}{name}{escape(behind)}</p>',
         _code(found),
     ]
     if found.reason:

@@ -8,6 +8,7 @@ from collections import Counter
 from .. import states
 from ..case import Case, Finding
 from ..log import Place
+from ..source import Edit
 from . import rule
 
 
@@ -149,6 +150,62 @@ def _recursion(case: Case, name: str | None, place: Place | None) -> Finding:
     )
 
 
+@rule(r"^arg#(?P<n>\d+) reference type\('[^']*'\) size cannot be determined", general=True)
+def global_argument(case: Case, match: re.Match) -> Finding | None:
+    # the same words stand in logs of good programs too: a static function may take such an argument
+    blamed = re.search(r"^Caller passes invalid args into func#\d+ \('(\w+)'\)", "\n".join(case.log.said), re.M)
+    blamed = blamed or re.search(r"^Validating (\w+)\(\) func#\d+\.\.\.\narg#.*\nprocessed 0 insns", case.log.text, re.M)
+    if not blamed:
+        return None
+    name = blamed[1]
+    found = Finding(
+        "global-argument",
+        f"argument {int(match['n']) + 1} of {name}() is a pointer to something whose size the verifier cannot know",
+        "A function that is not static is verified by itself, from its declaration: it takes numbers, the context, and pointers to "
+        "structs and numbers of a known size. A void pointer, or one into the packet, is none of these.",
+        "the declaration does not say what this argument points to",
+        advice="make the function static: then it is verified together with its callers, and may take any pointer",
+    )
+    first = _defined(case, name)
+    if first is None:
+        return found
+    found.place = Place(case.source.name, first, case.source.line(first).strip())
+    found.edits = _made_static(case, found.place)
+    return found
+
+
+@rule(r"^Global function (?P<name>\w+)\(\) doesn't return scalar")
+def global_return(case: Case, match: re.Match) -> Finding:
+    name = match["name"]
+    found = Finding(
+        "global-return",
+        f"{name}() is a function that is not static, and returns no number",
+        "A function that is not static is verified by itself, and what it returns to its callers has to be a number.",
+        "no number is returned",
+        advice=f"let {name}() return an int; or make it static: then it is verified together with its callers",
+    )
+    first = _defined(case, name)
+    if first is not None:
+        found.place = Place(case.source.name, first, case.source.line(first).strip())
+        found.edits = _made_static(case, found.place)
+    return found
+
+
+def _made_static(case: Case, place: Place) -> list[Edit]:
+    line = case.source.line(place.line)
+    declared = line.lstrip()
+    return [] if re.search(r"\bstatic\b", line) else case.swap(place, declared, f"static {declared}")
+
+
+def _defined(case: Case, name: str) -> int | None:
+    """The line with which a function begins."""
+    if not case.source:
+        return None
+    numbers = range(case.source.first, case.source.first + len(case.source.lines))
+    found = [n for n in numbers if re.search(rf"\b{name}\s*\(", case.source.code(n)) and (case.source.function(n) or (0,))[0] == n]
+    return found[0] if len(found) == 1 else None
+
+
 @rule(r"^the call stack of (?P<n>\d+) frames is too deep", r"^recursive call from (?P<one>\w+)\(\) to (?P<two>\w+)\(\)")
 def depth(case: Case, match: re.Match) -> Finding:
     groups = match.groupdict()
@@ -242,6 +299,15 @@ def no_exit(case: Case, match: re.Match) -> Finding:
 
 @rule(r"^The sequence of (?P<n>\d+) jumps is too complex")
 def too_complex(case: Case, match: re.Match) -> Finding:
+    place = case.path.steps[-1].place if case.path.steps else None
+    if place and re.match(r"(while|for|do)\b", place.text):
+        return Finding(
+            "jumps-too-complex",
+            f"the loop opens new ways at each round: {int(match['n']):,} were still to be looked at",
+            "The verifier walks through each round of a loop, and at each branch keeps one way for later; it keeps 8,192.",
+            "still in this loop",
+            advice="give the loop a small limit that is a constant, such as for (int i = 0; i < 64; i++), and leave it when you are done",
+        )
     return Finding(
         "jumps-too-complex",
         f"the program has too many branches: {int(match['n']):,} ways were still to be looked at",
