@@ -133,7 +133,6 @@ def _weak_bound(
     case: Case, moved: tuple[int, int], summary: str, detail: str, kind: str = "index-bound-off"
 ) -> Finding:
     step, register = moved
-    _, high = states.bounds(case.value(register, step))
     found = Finding(
         kind,
         summary,
@@ -144,6 +143,9 @@ def _weak_bound(
     check = limit(case, step, register)
     if check is not None:
         _blame_check(case, found, check)
+    else:
+        found.failing = "no comparison on the way here keeps the index below the end"
+        found.advice = "compare the index with the number of elements first, and go on only when it is below"
     return found
 
 
