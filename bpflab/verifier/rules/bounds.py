@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from .. import states
 from ..case import Case, Finding
 from ..log import Place
 from ..path import loaded, operation
