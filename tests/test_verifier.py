@@ -230,6 +230,26 @@ def test_a_function_that_the_kernel_lacks(lab):
         lab.load(text)
 
 
+def test_an_index_without_a_check_is_not_said_to_have_a_weak_one(lab):
+    text = """
+        #include "vmlinux.h"
+        #include <bpf/bpf_helpers.h>
+        __u64 seen[16];
+        SEC("xdp") int tally(struct xdp_md *ctx)
+        {
+            __u32 length = ctx->data_end - ctx->data;
+            seen[length / 64] += 1;
+            return XDP_PASS;
+        }
+        char LICENSE[] SEC("license") = "GPL";
+    """
+    with pytest.raises(bl.VerifierError) as caught:
+        lab.load(text)
+    found = caught.value.explain()
+    assert found.kind.startswith("index-") and found.text.startswith("seen[length / 64]")
+    assert "compare" in found.advice and "checks let through" not in str(found)
+
+
 def test_a_log_in_libbpfs_frame():
     one = next(one for one in CORPUS if one.name == "packet-short")
     framed = (

@@ -15,7 +15,7 @@ from ..compiler import CSource
 from ..errors import BpfError, CommandError, LabError, NotSupportedError
 from ..machines import AgentError
 from ..program import Program
-from . import blocks, classic, classic_run, ebpf, image
+from . import blocks, classic, classic_run, classic_text, ebpf, image
 from .classic import ClassicInsn
 from .context import MEMBERS, has_link_header, sees_packet
 from .ebpf import Insn
@@ -109,7 +109,7 @@ def run(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str 
     if isinstance(source, (Path, CSource)) or isinstance(source, str) and ("SEC(" in source or re.search(r"\.(c|o)$", source.strip())):
         return _loaded(source, data, ctx, lab, check)
     if isinstance(source, str):
-        return _classic(_filter(source, lab), data, source if not classic.looks_like_dump(source) else "classic filter", lab if check else None)
+        return _classic(_filter(source, lab), data, _filter_name(source), lab if check else None)
     # a map, an object, a dict and a DataFrame can be iterated over, but have no rows of instructions
     if hasattr(source, "items") or not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
         raise TypeError(
@@ -125,9 +125,15 @@ def run(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str 
 # -- classic
 
 
+def _filter_name(text: str) -> str:
+    return "classic filter" if classic.looks_like_dump(text) or classic_text.is_text(text) else text
+
+
 def _filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
     if classic.looks_like_dump(text):
         return classic.parse(text)
+    if classic_text.is_text(text):
+        return classic_text.assemble(text)
     if not text.strip():
         raise ValueError("the filter is empty; give an expression such as 'udp port 53', or what tcpdump -dd prints")
     if lab is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from . import Explanation
 
 _AROUND = 2  # source lines shown before and after a marked one
-_LOG_SHOWN = 200_000  # characters; a notebook with a log of 16 MB could not be opened any more
+_LOG_SHOWN = 40_000  # characters; a notebook with a log of 16 MB could not be opened any more
 
 
 @cache

@@ -85,7 +85,7 @@ def step(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str
     Parameters
     ----------
     source : Program or str or list or pathlib.Path
-        A loaded program; a filter expression ("udp port 53", compiled by tcpdump on the lab machine), or what ``tcpdump -dd`` or
+        A loaded program; a filter expression ("udp port 53", compiled by tcpdump on the lab machine), or what ``tcpdump -d``, ``-dd`` or
         ``-ddd`` prints; (code, jt, jf, k) rows of a classic filter; C text or a file with one program; a list of
         `bpflab.insn.Insn`.
     packet : bytes

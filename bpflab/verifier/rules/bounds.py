@@ -148,7 +148,7 @@ def _weak_bound(
         _blame_check(case, found, check)
     else:
         found.kind = "index-unbounded"
-        found.failing = f"the index may lead up to {high:,} bytes away" if high else "the index may be too great"
+        found.failing = f"the index may lead up to {high:,} bytes away" if high else "no comparison on the way here keeps the index below the end"
         found.advice = "compare the index with the number of elements first, or mask it, where that is a power of two: i & 15 for 16"
         _mask(case, found)
     return found
