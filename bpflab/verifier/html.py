@@ -42,7 +42,8 @@ def of(found: Explanation) -> str:
 
 
 def _row(number: object, line: str, kind: str = "") -> str:
-    return f'<div class="bv-row{" bv-" + kind if kind else ""}"><span class="bv-n">{number}</span>{escape(line) or " "}</div>'
+    # <pre>: a notebook that is not trusted shows it without the style
+    return f'<pre class="bv-row{" bv-" + kind if kind else ""}"><span class="bv-n">{number:>6} </span>{escape(line) or " "}</pre>'
 
 
 def _note(words: str, kind: str) -> str:
@@ -72,7 +73,7 @@ def _code(found: Explanation) -> str:
     )
     for i, number in enumerate(shown):
         if i and number > shown[i - 1] + 1:
-            rows.append('<div class="bv-row bv-gap"><span class="bv-n">…</span></div>')
+            rows.append('<pre class="bv-row bv-gap"><span class="bv-n">     … </span></pre>')
         kind, words = marks.get(number, ("", ""))
         rows.append(_row(number, source.line(number).expandtabs(4), kind))
         if kind:
