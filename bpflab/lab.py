@@ -194,7 +194,7 @@ class Lab(Places):
         NotSupportedError
             The kernel has no BTF.
         """
-        data = self.call("the kernel's BTF cannot be read", "machine.vmlinux_btf")
+        data = self.call("the kernel's BTF cannot be read", "machine.btf")
         if data is None:
             raise NotSupportedError("BTF", self.where, "there is no /sys/kernel/btf/vmlinux")
         from .btf import Btf

@@ -252,7 +252,9 @@ def test_every_type_that_sees_packets(lab, section):
     with lab.load(f'{HEAD}SEC("{section}") int f(struct {context} *ctx) {{ {body} }}') as obj:
         for data in (UDP, UDP[:14] + bytes(9) + b"\x11" + bytes(9), bytes(9) + b"\x11" + bytes(24), UDP[:23]):
             stepper = bl.step(obj.programs["f"], data)
-            assert stepper.agrees or stepper.kernel is None and len(data) < 40, stepper
+            blind = section.startswith("cgroup_skb") and "gives a cgroup_skb program an empty packet" in repr(stepper)
+            assert stepper.agrees or stepper.kernel is None and (blind or len(data) < 40), stepper
+            assert not blind or obj.programs["f"].test_run(UDP[:14] + UDP[14:23] + b"\x11" + UDP[24:]).retval == 0
         assert stepper.verdict in (0, 1)
 
 

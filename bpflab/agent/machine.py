@@ -46,7 +46,7 @@ def vmlinux_identity():
     return f"{os.uname().release}-{os.uname().machine}-{size}"
 
 
-def vmlinux_btf():
+def btf():
     """The kernel's BTF; None without."""
     try:
         with open("/sys/kernel/btf/vmlinux", "rb") as file:
