@@ -167,7 +167,7 @@ def write(path: Path, machines: list[str]) -> None:
     whole = {"written by": about, "on": str(datetime.date.today()), "machines": found}
     path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     nowhere = [name for name in hooks.HOOKS if not any("" in one["types"][name].values() for one in found.values())]
-    print(f"written: {path} ({len(hooks.HOOKS)} program types on {len(found)} machines; on none of them: {', '.join(nowhere) or 'no type'})")
+    print(f"written: {path} ({len(hooks.HOOKS)} program types on {', '.join(found)}; works nowhere: {', '.join(nowhere) or 'no type'})")
 
 
 # -- in a notebook

@@ -46,7 +46,7 @@ def datagram():
 
 def wait_for(t, counter, what):
     """Packets on a veth are received in a softirq: give it a moment."""
-    for _ in range(200):
+    for _ in range(2000):
         if t.count(counter):
             return
         libc.usleep(100)
