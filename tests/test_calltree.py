@@ -170,7 +170,7 @@ def table(rows):
     data = np.zeros(len(rows), symbols.SYM64)
     for n, (value, size, info, section) in enumerate(rows):
         data[n] = (n + 1, info, 0, section, value, size)
-    about = {"why": "", "loads": [[0x1000, 0x401000, 0x1000]], "build_id": "", "packed": False, "bits": 64, "order": "<"}
+    about = {"key": [1], "why": "", "loads": [[0x1000, 0x401000, 0x1000]], "packed": False, "bits": 64, "order": "<"}
     return symbols.Table(about | {"tables": [[data.tobytes(), [1]]]})
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import xml.etree.ElementTree as ET
 
 import hot
 import numpy as np
@@ -135,6 +136,20 @@ def test_shared_objects(lab, place):
     assert files["alpha"] == library and files["main"] == path
 
 
+def test_names_of_any_bytes(lab, place):
+    """A path that is no UTF-8, with a newline; a thread that calls itself what XML does not allow."""
+    source = hot.C.replace("int main(void) {", '#include <sys/prctl.h>\nint main(void) { prctl(PR_SET_NAME, "a;\\x1b\\n<b>");')
+    path = hot.build(lab, f"{place}/plain", source)
+    lab.sh(["sh", "-c", f"mv {path} \"$(printf '{place}/odd\\377\\nname')\""])
+    with lab.spawn(["sh", "-c", f"exec {place}/odd*"]) as process:
+        waiting.until(lambda: "<b>" in lab.sh(["cat", f"/proc/{process.pid}/comm"]).stdout, "its name")
+        stacks = lab.profile(0.6, hz=HZ, pid=process)
+    assert holds(stacks, WHOLE)
+    assert set(stacks.to_frame().process) == {"a;??<b>"} and all(line.startswith("a:??<b>;") for line in stacks.folded())
+    ET.fromstring(stacks.flamegraph().svg)
+    json.dumps(stacks.to_speedscope()).encode()
+
+
 def test_stripped_binaries_are_counted(lab, place):
     path = hot.build(lab, f"{place}/stripped")
     lab.sh(["strip", path])
@@ -143,6 +158,16 @@ def test_stripped_binaries_are_counted(lab, place):
     row = stacks.unresolved.set_index("file").loc[path]
     assert row.why == "stripped" and row.frames >= stacks.total
     assert re.search(rf"% of frames have no symbol: [\d,]+ in {path} \(stripped\)", repr(stacks))
+
+
+def test_debug_file_that_comes_later(lab, place):
+    path = hot.build(lab, f"{place}/later", flags="-g")
+    lab.sh(f"objcopy --only-keep-debug {path} {place}/kept && strip {path} && cp {place}/kept {place}/later.debug && "
+           f"objcopy --add-gnu-debuglink={place}/later.debug {path} && rm {place}/later.debug")  # fmt: skip
+    with lab.spawn([path]) as process:
+        assert "alpha" not in names_of(lab.profile(0.5, hz=HZ, pid=process))
+        lab.sh(f"mv {place}/kept {place}/later.debug")
+        assert holds(lab.profile(0.5, hz=HZ, pid=process), WHOLE)
 
 
 def test_dynamic_symbols_of_stripped_libraries(lab, place):

@@ -152,7 +152,6 @@ class Symbols:
         return {
             "bits": self.main.bits,
             "order": self.main.order,
-            "build_id": self.main.build_id,
             "loads": self.main.loads,
             "why": self.why,
             "taken": self.taken,

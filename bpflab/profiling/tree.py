@@ -108,6 +108,8 @@ def build(names, kinds, files, sequence: np.ndarray, lengths: np.ndarray, values
         Of each stack.
     values : ndarray of int
     """
+    # a thread may call itself anything, also what no terminal and no XML can stand
+    names = [name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name) for name in names]
     order = sorted(range(len(names)), key=list(zip(names, kinds)).__getitem__)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
