@@ -489,7 +489,7 @@ def test_stacks_that_find_no_room_are_counted(lab, tmp_path, monkeypatch):
     stacks = in_the_background(lab, lambda: lab.sh("for i in $(seq 60); do /bin/true; done", check=False))
     stacks = lab.offcpu(0.6) if not stacks.lost else stacks
     assert stacks.lost > 0
-    assert re.search(r"[\d,]+ (samples|waits) lost: no room", repr(stacks))
+    assert re.search(r"[\d,]+ (samples?|waits?) lost: no room", repr(stacks))
 
 
 def test_short_stacks_are_told(lab, place):
