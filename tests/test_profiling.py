@@ -588,7 +588,9 @@ def test_files_for_other_tools(lab, busy, tmp_path):
     made = stacks.to_speedscope(tmp_path / "p.json")
     assert json.loads((tmp_path / "p.json").read_text()) == made
     assert sum(made["profiles"][0]["weights"]) == stacks.total
-    assert stacks.flamegraph().svg.startswith("<svg")
+    graph = stacks.flamegraph()
+    assert graph.svg.startswith("<svg")
+    assert bl.flamegraph(stacks.to_frame()).tree.folded() == graph.tree.folded()
 
 
 def test_raw_stacks_of_ones_own(lab, busy):
