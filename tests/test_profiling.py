@@ -224,19 +224,39 @@ def test_wrong_debug_file_is_not_believed(lab, place):
     assert "alpha" not in names_of(stacks) and "stripped" in repr(stacks)
 
 
-def test_debug_file_by_build_id_in_another_mount_namespace(lab, place):
-    """The container's own /usr/lib/debug is looked at, and a binary that only it can see."""
+def boxed(lab, place) -> list[str]:
+    """A command: a stripped program that only its own mount namespace has, with its debug file there by build id."""
     path = hot.build(lab, f"{place}/boxed", flags="-g")
     build_id = re.search(r"Build ID: (\w+)", lab.sh(["readelf", "-n", path]).stdout)[1]
     folder = f"/usr/lib/debug/.build-id/{build_id[:2]}"
     inside = f"""
         mount -t tmpfs none /mnt && cp {path} /mnt/boxed && mkdir -p /usr/lib/debug && mount -t tmpfs none /usr/lib/debug
         mkdir -p {folder} && objcopy --only-keep-debug /mnt/boxed {folder}/{build_id[2:]}.debug && strip /mnt/boxed && exec /mnt/boxed"""
-    with lab.spawn(["unshare", "-m", "sh", "-c", inside]) as process:
+    return ["unshare", "-m", "sh", "-c", inside]
+
+
+def test_container_with_a_debug_file(lab, place):
+    """The container's own /usr/lib/debug is looked at, and a binary that only it can see."""
+    with lab.spawn(boxed(lab, place)) as process:
         waiting.until(lambda: lab.sh(["cat", f"/proc/{process.pid}/comm"]).stdout == "boxed\n", "the program in its container")
         stacks = lab.profile(0.6, hz=HZ, pid=process)
     assert holds(stacks, WHOLE)
     assert lab.sh(["ls", "/mnt/boxed"], check=False).returncode
+
+
+@pytest.mark.here
+@pytest.mark.parametrize("began", ["before", "meanwhile"])
+def test_container_that_is_over(lab, place, began):
+    """Its last process ends while the profile runs, and with it all that only this mount namespace had."""
+    command = boxed(lab, place)
+    if began == "before":
+        with lab.spawn(command) as process:
+            waiting.until(lambda: lab.sh(["cat", f"/proc/{process.pid}/comm"]).stdout == "boxed\n", "the program in its container")
+            stacks = in_the_background(lab, lambda: lab.sh(f"sleep 0.4; kill -9 {process.pid}"))
+    else:
+        stacks = in_the_background(lab, lambda: lab.sh(["timeout", "1.5", *command], check=False))
+    rows = stacks.to_frame()
+    assert rows[rows.process == "boxed"].user.str.contains("main;outer;alpha;burn").any(), stacks.unresolved
 
 
 def test_container_of_another_user(lab, place):

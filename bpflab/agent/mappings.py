@@ -52,6 +52,7 @@ class Watch:
         self.lost = 0
         self.spaces = {}  # pid -> [Space]
         self.roots = {}  # (mount namespace, device, inode) of a root folder -> descriptor of it
+        self.held = []  # descriptors of mount namespaces
         self.root_of = {}  # pid -> such a key
         self.symbols = {}  # (device, inode, size, time) of a file -> elf.Symbols
         self.poll = select.poll()
@@ -84,6 +85,8 @@ class Watch:
         try:
             key = os.readlink(f"/proc/{pid}/ns/mnt"), *_identity(f"/proc/{pid}/root/")
             if key not in self.roots:
+                # with the namespace itself held, what is mounted there stays when its last process ends
+                self.held.append(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
                 self.roots[key] = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
             self.root_of[pid] = key
         except OSError:
@@ -163,9 +166,9 @@ class Watch:
                 self.stop()
             else:
                 self._release()
-        for fd in self.roots.values():
+        for fd in (*self.roots.values(), *self.held):
             os.close(fd)
-        self.roots = {}
+        self.roots, self.held = {}, []
 
     # -- what is known of a process
 
