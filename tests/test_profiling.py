@@ -567,6 +567,17 @@ def test_process_that_ends_meanwhile(lab, place):
     assert holds(stacks, WHOLE), "it is over, and its file is still there"
 
 
+def test_two_profiles_at_once(lab, busy):
+    """On-CPU in one thread, off-CPU in another: neither sees the other's stacks, and both see all."""
+    found = {}
+    other = threading.Thread(target=lambda: found.update(waits=lab.offcpu(0.8)))
+    other.start()
+    samples = lab.profile(0.8, hz=HZ, pid=busy)
+    other.join()
+    assert holds(samples, WHOLE) and samples.unit == "samples"
+    assert found["waits"].total > 0 and found["waits"].to_frame().kernel.str.endswith("schedule").all()
+
+
 def test_threads_are_told_apart_from_processes(lab, place):
     source = hot.C.replace("int main(void) {", "#include <pthread.h>\nvoid *work(void *p) { for (volatile long t = 0;;) t += outer(); }\n"
                            "int main(void) { pthread_t t; pthread_create(&t, 0, work, 0);")  # fmt: skip

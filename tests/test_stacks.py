@@ -115,6 +115,8 @@ def test_hidden_symbols_are_told(fresh_lab):
     fresh_lab.sh(f"nsenter -t {pid} -m mount --bind {hidden} /proc/kallsyms")
     with pytest.raises(NotSupportedError, match="kptr_restrict is \\d.*sysctl -w"):
         stacks.kernel(fresh_lab, [0xFFFFFFFF81000000])
+    with pytest.raises(NotSupportedError, match="kernel addresses not supported"):
+        fresh_lab.profile(0.1)
 
 
 def test_arrays_and_lists(lab):
