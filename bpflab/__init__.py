@@ -38,6 +38,7 @@ _LAZY = {
     "flamegraph": "widgets",
     "histogram": "plots",
     "pipeline": "widgets",
+    "program_types": "type_table",
     "progress": "exercise",
     "step": "widgets",
 }
@@ -61,6 +62,7 @@ __all__ = [
     "flamegraph",
     "histogram",
     "pipeline",
+    "program_types",
     "progress",
     "step",
 ]

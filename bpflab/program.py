@@ -101,7 +101,7 @@ class Program(Attachable):
             The kernel has no test run for this type.
         """
         if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"test_run takes the bytes of a packet, not {type(data).__name__}")
+            raise TypeError(f"test_run takes the bytes of a packet, not {type(data).__name__}; give bytes.fromhex('...'), or bytes(60)")
         if repeat < 1:
             raise ValueError(f"repeat is {repeat}; give 1 or more")
         if cpu is not None and not 0 <= cpu < self._lab.ncpus:
@@ -121,6 +121,8 @@ class Program(Attachable):
             what = f"program '{self.name}' does not run on this data"
             if number == errno.EINVAL and packet and len(data) < 14:
                 what += f": {len(data)} bytes, but a packet has at least the 14 of an Ethernet header"
+            elif number == errno.EINVAL and packet and self.type != "xdp" and len(data) > 3000:  # bpf_test_init: a page less its head and tail
+                what += f": {len(data):,} bytes, but one that is no XDP packet has to fit into a page beside what the kernel adds; give 3,700 at most"
             raise error.blame(what) from None
         return TestRun(reply["retval"], reply["data"], reply["duration_ns"], reply["ctx"])
 

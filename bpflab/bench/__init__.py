@@ -83,9 +83,9 @@ def say(text: str) -> None:
 
 
 def measures() -> list[Measure]:
-    from . import far, maps, rings, stacks, start, vms
+    from . import explanations, far, maps, rings, stacks, start, vms
 
-    return [*maps.MEASURES, *rings.MEASURES, *start.MEASURES, *stacks.MEASURES, *far.MEASURES, *vms.MEASURES]
+    return [*maps.MEASURES, *rings.MEASURES, *start.MEASURES, *explanations.MEASURES, *stacks.MEASURES, *far.MEASURES, *vms.MEASURES]
 
 
 def _line(row: Row) -> str:
