@@ -324,8 +324,10 @@ class Lab(Places):
     def profile(self, seconds: float = 2, hz: int = 99, pid=None) -> Stacks:
         """Where programs spend their time: look at every CPU `hz` times a second.
 
-        Whole stacks are added up in the kernel, so that even a long profile is small. Names are found afterwards, on
+        Whole stacks are added up in the kernel, so that even a long profile is small. Names are found afterwards, in
         the files that the processes really had mapped: also of those in containers, and of those that are over.
+        The kernel walks a process's stack by its frame pointers; code that was compiled without them loses callers,
+        and the result says how often that was so.
 
         Parameters
         ----------

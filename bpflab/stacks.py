@@ -32,6 +32,8 @@ class Symbols:
     ----------
     end_of_text : numpy.uint64
         Where the kernel's own code ends; modules and BPF programs, which come and go, lie elsewhere.
+    loaded : set of str
+        What modules and programs there were, see `bpflab.agent.stacks.loaded`.
     """
 
     def __init__(self, kallsyms: bytes):
@@ -44,6 +46,7 @@ class Symbols:
         first[1:] = starts[1:] != starts[:-1]
         self.starts = starts[first]
         self.names = np.array([symbol[1] for symbol in text], object)[first]
+        self.loaded: set[str] = set()
         ends = [address for address, name, _ in text if name == "_etext"]
         self.end_of_text = np.uint64(ends[0] if ends else 0)
 
@@ -74,15 +77,18 @@ def symbols(lab: Lab, again: bool = False) -> Symbols:
     Parameters
     ----------
     again : bool
-        Read anew: modules and BPF programs come and go.
+        Read anew if modules or BPF programs have come.
 
     Raises
     ------
     NotSupportedError
         The kernel hides its addresses.
     """
-    if again or lab not in _symbols:
+    # what has gone does no harm: what comes to its place is new
+    if lab not in _symbols or again and not _symbols[lab].loaded.issuperset(lab.ask("stacks.loaded")):
+        loaded = set(lab.ask("stacks.loaded"))
         read = Symbols(lab.call("the kernel's symbols cannot be read", "stacks.kernel_symbols"))
+        read.loaded = loaded
         if read.hidden:
             number = lab.ask("stacks.kptr_restrict")
             raise NotSupportedError(

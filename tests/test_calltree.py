@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 
 import jsonschema
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +106,20 @@ def test_text_with_empty_names():
     assert of_folded({";a;;b": 2, "a;b;": 3, "": 4}).folded() == {"a;b": 5}
 
 
+def test_rows_of_a_frame():
+    rows = pd.DataFrame({"process": ["sh", "s;h"], "pid": [1, 2], "samples": [3, 4], "user": ["main;[x]", ""], "kernel": ["read;iter", "idle"]})
+    graph = bl.flamegraph(rows)
+    tree = graph.tree
+    assert tree.folded() == {"s:h;idle": 4, "sh;main;[x];read;iter": 3}
+    kinds = dict(zip(tree.names, tree.kinds.tolist()))
+    assert kinds == {"s:h": 0, "sh": 0, "main": 1, "[x]": 4, "read": 2, "iter": 2, "idle": 2}
+    assert bl.flamegraph(rows[rows.pid == 1], before=rows).tree.whole == 3
+    with pytest.raises(ValueError, match="counts samples and before us"):
+        bl.flamegraph(rows, before=rows.rename(columns={"samples": "us"}))
+    with pytest.raises(TypeError, match="stacks is a DataFrame; give"):
+        bl.flamegraph(rows.drop(columns="user"))
+
+
 def test_separators_in_names():
     """Rust writes [u8; 4]; in folded text ";" stands between functions."""
     tree, _ = build(["main", "f<[u8; 4]>"], [1, 1], ["", ""], np.array([0, 1]), np.array([2]), np.array([7]))
@@ -170,7 +185,7 @@ def table(rows):
     data = np.zeros(len(rows), symbols.SYM64)
     for n, (value, size, info, section) in enumerate(rows):
         data[n] = (n + 1, info, 0, section, value, size)
-    about = {"why": "", "loads": [[0x1000, 0x401000, 0x1000]], "build_id": "", "packed": False, "bits": 64, "order": "<"}
+    about = {"key": [1], "why": "", "loads": [[0x1000, 0x401000, 0x1000]], "packed": False, "bits": 64, "order": "<"}
     return symbols.Table(about | {"tables": [[data.tobytes(), [1]]]})
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import xml.etree.ElementTree as ET
 
 import hot
 import numpy as np
@@ -135,6 +136,20 @@ def test_shared_objects(lab, place):
     assert files["alpha"] == library and files["main"] == path
 
 
+def test_names_of_any_bytes(lab, place):
+    """A path that is no UTF-8, with a newline; a thread that calls itself what XML does not allow."""
+    source = hot.C.replace("int main(void) {", '#include <sys/prctl.h>\nint main(void) { prctl(PR_SET_NAME, "a;\\x1b\\n<b>");')
+    path = hot.build(lab, f"{place}/plain", source)
+    lab.sh(["sh", "-c", f"mv {path} \"$(printf '{place}/odd\\377\\nname')\""])
+    with lab.spawn(["sh", "-c", f"exec {place}/odd*"]) as process:
+        waiting.until(lambda: "<b>" in lab.sh(["cat", f"/proc/{process.pid}/comm"]).stdout, "its name")
+        stacks = lab.profile(0.6, hz=HZ, pid=process)
+    assert holds(stacks, WHOLE)
+    assert set(stacks.to_frame().process) == {"a;??<b>"} and all(line.startswith("a:??<b>;") for line in stacks.folded())
+    ET.fromstring(stacks.flamegraph().svg)
+    json.dumps(stacks.to_speedscope()).encode()
+
+
 def test_stripped_binaries_are_counted(lab, place):
     path = hot.build(lab, f"{place}/stripped")
     lab.sh(["strip", path])
@@ -143,6 +158,16 @@ def test_stripped_binaries_are_counted(lab, place):
     row = stacks.unresolved.set_index("file").loc[path]
     assert row.why == "stripped" and row.frames >= stacks.total
     assert re.search(rf"% of frames have no symbol: [\d,]+ in {path} \(stripped\)", repr(stacks))
+
+
+def test_debug_file_that_comes_later(lab, place):
+    path = hot.build(lab, f"{place}/later", flags="-g")
+    lab.sh(f"objcopy --only-keep-debug {path} {place}/kept && strip {path} && cp {place}/kept {place}/later.debug && "
+           f"objcopy --add-gnu-debuglink={place}/later.debug {path} && rm {place}/later.debug")  # fmt: skip
+    with lab.spawn([path]) as process:
+        assert "alpha" not in names_of(lab.profile(0.5, hz=HZ, pid=process))
+        lab.sh(f"mv {place}/kept {place}/later.debug")
+        assert holds(lab.profile(0.5, hz=HZ, pid=process), WHOLE)
 
 
 def test_dynamic_symbols_of_stripped_libraries(lab, place):
@@ -199,19 +224,39 @@ def test_wrong_debug_file_is_not_believed(lab, place):
     assert "alpha" not in names_of(stacks) and "stripped" in repr(stacks)
 
 
-def test_debug_file_by_build_id_in_another_mount_namespace(lab, place):
-    """The container's own /usr/lib/debug is looked at, and a binary that only it can see."""
+def boxed(lab, place) -> list[str]:
+    """A command: a stripped program that only its own mount namespace has, with its debug file there by build id."""
     path = hot.build(lab, f"{place}/boxed", flags="-g")
     build_id = re.search(r"Build ID: (\w+)", lab.sh(["readelf", "-n", path]).stdout)[1]
     folder = f"/usr/lib/debug/.build-id/{build_id[:2]}"
     inside = f"""
         mount -t tmpfs none /mnt && cp {path} /mnt/boxed && mkdir -p /usr/lib/debug && mount -t tmpfs none /usr/lib/debug
         mkdir -p {folder} && objcopy --only-keep-debug /mnt/boxed {folder}/{build_id[2:]}.debug && strip /mnt/boxed && exec /mnt/boxed"""
-    with lab.spawn(["unshare", "-m", "sh", "-c", inside]) as process:
+    return ["unshare", "-m", "sh", "-c", inside]
+
+
+def test_container_with_a_debug_file(lab, place):
+    """The container's own /usr/lib/debug is looked at, and a binary that only it can see."""
+    with lab.spawn(boxed(lab, place)) as process:
         waiting.until(lambda: lab.sh(["cat", f"/proc/{process.pid}/comm"]).stdout == "boxed\n", "the program in its container")
         stacks = lab.profile(0.6, hz=HZ, pid=process)
     assert holds(stacks, WHOLE)
     assert lab.sh(["ls", "/mnt/boxed"], check=False).returncode
+
+
+@pytest.mark.here
+@pytest.mark.parametrize("began", ["before", "meanwhile"])
+def test_container_that_is_over(lab, place, began):
+    """Its last process ends while the profile runs, and with it all that only this mount namespace had."""
+    command = boxed(lab, place)
+    if began == "before":
+        with lab.spawn(command) as process:
+            waiting.until(lambda: lab.sh(["cat", f"/proc/{process.pid}/comm"]).stdout == "boxed\n", "the program in its container")
+            stacks = in_the_background(lab, lambda: lab.sh(f"sleep 0.4; kill -9 {process.pid}"))
+    else:
+        stacks = in_the_background(lab, lambda: lab.sh(["timeout", "1.5", *command], check=False))
+    rows = stacks.to_frame()
+    assert rows[rows.process == "boxed"].user.str.contains("main;outer;alpha;burn").any(), stacks.unresolved
 
 
 def test_container_of_another_user(lab, place):
@@ -464,7 +509,7 @@ def test_stacks_that_find_no_room_are_counted(lab, tmp_path, monkeypatch):
     stacks = in_the_background(lab, lambda: lab.sh("for i in $(seq 60); do /bin/true; done", check=False))
     stacks = lab.offcpu(0.6) if not stacks.lost else stacks
     assert stacks.lost > 0
-    assert re.search(r"[\d,]+ (samples|waits) lost: no room", repr(stacks))
+    assert re.search(r"[\d,]+ (samples?|waits?) lost: no room", repr(stacks))
 
 
 def test_short_stacks_are_told(lab, place):
@@ -522,6 +567,17 @@ def test_process_that_ends_meanwhile(lab, place):
     assert holds(stacks, WHOLE), "it is over, and its file is still there"
 
 
+def test_two_profiles_at_once(lab, busy):
+    """On-CPU in one thread, off-CPU in another: neither sees the other's stacks, and both see all."""
+    found = {}
+    other = threading.Thread(target=lambda: found.update(waits=lab.offcpu(0.8)))
+    other.start()
+    samples = lab.profile(0.8, hz=HZ, pid=busy)
+    other.join()
+    assert holds(samples, WHOLE) and samples.unit == "samples"
+    assert found["waits"].total > 0 and found["waits"].to_frame().kernel.str.endswith("schedule").all()
+
+
 def test_threads_are_told_apart_from_processes(lab, place):
     source = hot.C.replace("int main(void) {", "#include <pthread.h>\nvoid *work(void *p) { for (volatile long t = 0;;) t += outer(); }\n"
                            "int main(void) { pthread_t t; pthread_create(&t, 0, work, 0);")  # fmt: skip
@@ -563,7 +619,9 @@ def test_files_for_other_tools(lab, busy, tmp_path):
     made = stacks.to_speedscope(tmp_path / "p.json")
     assert json.loads((tmp_path / "p.json").read_text()) == made
     assert sum(made["profiles"][0]["weights"]) == stacks.total
-    assert stacks.flamegraph().svg.startswith("<svg")
+    graph = stacks.flamegraph()
+    assert graph.svg.startswith("<svg")
+    assert bl.flamegraph(stacks.to_frame()).tree.folded() == graph.tree.folded()
 
 
 def test_raw_stacks_of_ones_own(lab, busy):

@@ -115,8 +115,23 @@ def test_hidden_symbols_are_told(fresh_lab):
     fresh_lab.sh(f"nsenter -t {pid} -m mount --bind {hidden} /proc/kallsyms")
     with pytest.raises(NotSupportedError, match="kptr_restrict is \\d.*sysctl -w"):
         stacks.kernel(fresh_lab, [0xFFFFFFFF81000000])
+    with pytest.raises(NotSupportedError, match="kernel addresses not supported"):
+        fresh_lab.profile(0.1)
 
 
 def test_arrays_and_lists(lab):
     address = int(lab.sh("grep -m1 ' T vfs_read$' /proc/kallsyms").stdout.split()[0], 16)
     assert stacks.kernel(lab, np.array([address, 0], "u8")) == stacks.kernel(lab, iter([address])) == ["vfs_read"]
+
+
+def test_symbols_that_come_and_go(lab):
+    """A program that was loaded after the symbols were read has its name; without a change they are not read again."""
+    before = stacks.symbols(lab)
+    with lab.load(PROGRAM, name="stacked") as obj:
+        lines = lab.sh("grep bpf_prog_.*_on_exec /proc/kallsyms").lines
+        at = [int(line.split()[0], 16) + 8 for line in lines]
+        now = stacks.symbols(lab, again=True)
+        assert now is not before
+        assert all("_on_exec" in name for name, _ in now.find(at)) and at
+        assert stacks.symbols(lab, again=True) is stacks.symbols(lab)
+        assert obj.programs["on_exec"].id

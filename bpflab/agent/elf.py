@@ -18,10 +18,21 @@ SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM = 2, 7, 11
 PT_LOAD, PF_X, SHF_EXECINSTR = 1, 1, 4
 GNU_BUILD_ID = 3  # NT_GNU_BUILD_ID
 DEBUG = "/usr/lib/debug"
+LONGEST_NAME = 1 << 16  # bytes; names of C++ templates are long, but a name without an end is none
+MOST_UNPACKED = 256 << 20  # bytes of a .gnu_debugdata: it may come from anywhere
 
 
 class BadElf(Exception):
-    """Not an ELF file, or cut short."""
+    """Not an ELF file, cut short, or spoilt."""
+
+
+@contextlib.contextmanager
+def _spoilt():
+    """Numbers in a file may be anything: what they lead to is the file's fault."""
+    try:
+        yield
+    except (struct.error, OverflowError, ValueError, IndexError, MemoryError, lzma.LZMAError):
+        raise BadElf("a spoilt ELF file") from None
 
 
 class Elf:
@@ -33,19 +44,17 @@ class Elf:
         self.data = data
         self.bits, order = (64 if data[4] == 2 else 32), "<" if data[5] == 1 else ">"
         self.order = order
-        if self.bits == 64:
-            self.kind, phoff, shoff = struct.unpack_from(order + "H14xQQ", data, 16)
-            phsize, phnum, shsize, shnum, shstr = struct.unpack_from(order + "5H", data, 54)
-            self._section, self._segment = order + "IIQQQQIIQQ", order + "IIQQQQQQ"
-        else:
-            self.kind, phoff, shoff = struct.unpack_from(order + "H10xII", data, 16)
-            phsize, phnum, shsize, shnum, shstr = struct.unpack_from(order + "5H", data, 42)
-            self._section, self._segment = order + "10I", order + "8I"
-        try:
+        with _spoilt():
+            if self.bits == 64:
+                self.kind, phoff, shoff = struct.unpack_from(order + "H14xQQ", data, 16)
+                phsize, phnum, shsize, shnum, shstr = struct.unpack_from(order + "5H", data, 54)
+                self._section, self._segment = order + "IIQQQQIIQQ", order + "IIQQQQQQ"
+            else:
+                self.kind, phoff, shoff = struct.unpack_from(order + "H10xII", data, 16)
+                phsize, phnum, shsize, shnum, shstr = struct.unpack_from(order + "5H", data, 42)
+                self._section, self._segment = order + "10I", order + "8I"
             self.segments = [self._load(phoff + i * phsize) for i in range(phnum)]
             rows = [struct.unpack_from(self._section, data, shoff + i * shsize) for i in range(shnum if shoff else 0)]
-        except struct.error:
-            raise BadElf("cut short") from None
         names = self._part(rows[shstr]) if shstr < len(rows) else b""
         self.sections = [(_text(names, row[0]), row) for row in rows]
 
@@ -63,8 +72,9 @@ class Elf:
 
     @property
     def loads(self):
-        """Executable segments: [offset in the file, address, size]."""
-        return [[offset, address, size] for kind, flags, offset, address, size in self.segments if kind == PT_LOAD and flags & PF_X]
+        """Executable segments: [offset in the file, address, size], as far as these are within the file."""
+        found = [part for kind, flags, *part in self.segments if kind == PT_LOAD and flags & PF_X]
+        return [[offset, address, size] for offset, address, size in found if offset + size <= len(self.data)]
 
     @property
     def build_id(self):
@@ -104,7 +114,8 @@ class Elf:
 
 
 def _text(data, at):
-    return bytes(data[at : data.find(b"\0", at)]).decode(errors="replace")
+    end = data.find(b"\0", at, at + LONGEST_NAME)
+    return bytes(data[at : max(end, at)]).decode(errors="replace")
 
 
 def mapped(fd):
@@ -126,7 +137,12 @@ class Symbols:
 
     def __init__(self, main, path, roots):
         self.main, self.tables, self.taken = main, [], []
-        debug = None
+        with _spoilt():
+            self._take_all(main, path, roots)
+        whole = {name for name in self.taken if name != "dynsym"}
+        self.why = "" if whole else "stripped"
+
+    def _take_all(self, main, path, roots):
         if not self._take(main, SHT_SYMTAB, "symtab"):
             debug = _debug_file(main, path, roots)
             if debug:
@@ -137,9 +153,8 @@ class Symbols:
                 self.taken.append("gopclntab")
             if packed := main.part(".gnu_debugdata"):  # a small .symtab, as Fedora's binaries have it
                 with contextlib.suppress(lzma.LZMAError, BadElf):
-                    self._take(Elf(lzma.decompress(bytes(packed))), SHT_SYMTAB, "gnu_debugdata")
-        whole = {name for name in self.taken if name != "dynsym"}
-        self.why = "" if whole else "stripped"
+                    unpacked = lzma.LZMADecompressor().decompress(bytes(packed), MOST_UNPACKED)
+                    self._take(Elf(unpacked), SHT_SYMTAB, "gnu_debugdata")
 
     def _take(self, elf, kind, name):
         table = elf.table(kind)
@@ -152,7 +167,6 @@ class Symbols:
         return {
             "bits": self.main.bits,
             "order": self.main.order,
-            "build_id": self.main.build_id,
             "loads": self.main.loads,
             "why": self.why,
             "taken": self.taken,
@@ -179,12 +193,14 @@ def _go_functions(elf):
     if size < 72 or elf.bits != 64 or text is None:
         return None
     order, data = elf.order, elf.data
-    if struct.unpack_from(order + "I", data, at)[0] not in (GO_1_18, GO_1_20):
-        return None
-    count, _, start, names, _, _, _, functions = struct.unpack_from(order + "8Q", data, at + 8)
     section, address = text
-    table = at + functions
     try:
+        if struct.unpack_from(order + "I", data, at)[0] not in (GO_1_18, GO_1_20):
+            return None
+        count, _, start, names, _, _, _, functions = struct.unpack_from(order + "8Q", data, at + 8)
+        table = at + functions
+        if 8 * count > size:
+            return None
         entries = struct.unpack_from(f"{order}{2 * count + 1}I", data, table)
         pairs = zip(entries[0::2], entries[1::2], entries[2::2])
         rows = [

@@ -20,6 +20,7 @@ PAGES = 128  # of each CPU's ring
 RECORD_LOST, RECORD_COMM, RECORD_FORK, RECORD_MMAP2 = 2, 3, 7, 10
 MISC_EXEC, MISC_BUILD_ID = 1 << 13, 1 << 14
 IOC_ENABLE = 0x2400
+DELETED = " (deleted)"
 PERF_MAP_MOST = 64 << 20  # bytes of a /tmp/perf-PID.map
 _numbers = itertools.count(1)
 _open = {}
@@ -27,7 +28,8 @@ _open = {}
 
 def _attr():
     """struct perf_event_attr: a dummy event that reports mmap2, comm, comm_exec, task, with TID and TIME of each."""
-    flags = sum(1 << bit for bit in (0, 8, 9, 13, 18, 23, 24, 25, 34))  # disabled ... use_clockid, build_id
+    # disabled, mmap, comm, task, sample_id_all, mmap2, comm_exec, use_clockid, build_id
+    flags = sum(1 << bit for bit in (0, 8, 9, 13, 18, 23, 24, 25, 34))
     attr = bytearray(struct.pack("IIQQQQQ", 1, 112, 9, 0, (1 << 1) | (1 << 2), 0, flags).ljust(112, b"\0"))
     struct.pack_into("i", attr, 92, 1)  # CLOCK_MONOTONIC, bpf_ktime_get_ns's clock
     return bytes(attr)
@@ -50,8 +52,9 @@ class Watch:
         self.lost = 0
         self.spaces = {}  # pid -> [Space]
         self.roots = {}  # (mount namespace, device, inode) of a root folder -> descriptor of it
+        self.held = []  # descriptors of mount namespaces
         self.root_of = {}  # pid -> such a key
-        self.symbols = {}  # (root's key, path) -> elf.Symbols
+        self.symbols = {}  # (device, inode, size, time) of a file -> elf.Symbols
         self.poll = select.poll()
         self.lock = threading.Lock()
         self.wake_read, self.wake = os.pipe()
@@ -82,6 +85,8 @@ class Watch:
         try:
             key = os.readlink(f"/proc/{pid}/ns/mnt"), *_identity(f"/proc/{pid}/root/")
             if key not in self.roots:
+                # with the namespace itself held, what is mounted there stays when its last process ends
+                self.held.append(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
                 self.roots[key] = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
             self.root_of[pid] = key
         except OSError:
@@ -161,9 +166,9 @@ class Watch:
                 self.stop()
             else:
                 self._release()
-        for fd in self.roots.values():
+        for fd in (*self.roots.values(), *self.held):
             os.close(fd)
-        self.roots = {}
+        self.roots, self.held = {}, []
 
     # -- what is known of a process
 
@@ -178,25 +183,20 @@ class Watch:
         return spaces
 
     def find(self, pid, row):
-        """(key, descriptor, path below the root, root folder) of the file of a mapping, or why there is none."""
+        """A descriptor of the file of a mapping, or why there is none; and the root folder that the process sees."""
         start, end, _, path, identity = row
-        plain = path.removesuffix(" (deleted)")
-        key = self.root_of.get(pid)
-        root = self.roots.get(key)
+        root = self.roots.get(self.root_of.get(pid))
         below = f"/proc/self/fd/{root}" if root is not None else f"/proc/{pid}/root"
-        tried = [f"/proc/{pid}/map_files/{start:x}-{end:x}", below + plain]
-        fd = None
-        for place in tried:
+        exact = f"/proc/{pid}/map_files/{start:x}-{end:x}"  # that very file, be it deleted; as long as the process lives
+        for place in (exact, below + path.removesuffix(DELETED)):
             try:
                 fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             except OSError:
                 continue
-            if place.startswith(f"/proc/{pid}/map_files") or _same(fd, identity):
+            if place is exact or _same(fd, identity):
                 return fd, below
             os.close(fd)
-            fd = None
-        alive = os.path.exists(f"/proc/{pid}")
-        return "its file was replaced or deleted" if alive or not path.endswith("(deleted)") else "deleted, and the process is over", below
+        return "its file was replaced or deleted, and the process is over", below
 
 
 def _enable(fd):
@@ -261,11 +261,18 @@ def spaces(number, pids):
     Returns
     -------
     dict
-        By pid: list of [since_ns, rows], a row being [start, end, offset, path, index]; the index stands for the file
-        among all of the answer.
+        By pid: list of [since_ns, rows], a row being [start, end, offset, path].
     """
     found = _open[number]
-    return {pid: [[space.since, [list(row[:4]) for row in space.rows]] for space in found.spaces_of(pid)] for pid in pids}
+    return {
+        pid: [[space.since, [[*row[:3], _shown(row[3])] for row in space.rows]] for space in found.spaces_of(pid)]
+        for pid in pids
+    }
+
+
+def _shown(path):
+    """A path as text that can travel: one may hold any bytes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def symbols(number, pid, start, end, path, known, far):
@@ -279,14 +286,14 @@ def symbols(number, pid, start, end, path, known, far):
     Returns
     -------
     dict
-        `key` (what the file is known by), `handle` (for `names`), and, where it is not known yet, `elf.Symbols.describe`;
-        or `missing`: why it cannot be read.
+        `key`, what the file is known by, and, where it is not known yet, `elf.Symbols.describe`; or `missing`, why it
+        cannot be read.
     """
     found = _open[number]
     if path == "[vdso]":
         return _describe(found, ["vdso"], lambda: elf.Symbols(elf.Elf(_vdso()), path, []), known, far)
-    row = next((r for space in found.spaces.get(pid, []) for r in space.rows if r[0] == start and r[3] == path), None)
-    row = row or next((r for r in _maps(pid) if r[0] == start and r[3] == path), None)
+    row = next((r for space in found.spaces.get(pid, []) for r in space.rows if r[0] == start and _shown(r[3]) == path), None)
+    row = row or next((r for r in _maps(pid) if r[0] == start and _shown(r[3]) == path), None)
     if row is None:
         return {"missing": "the process is over"}
     fd, root = found.find(pid, row)
@@ -296,7 +303,7 @@ def symbols(number, pid, start, end, path, known, far):
         about = os.fstat(fd)
         key = [about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns]
         # the debug files of the process's own root first: a container's libc is not ours
-        return _describe(found, key, lambda: elf.Symbols(elf.mapped(fd), path.removesuffix(" (deleted)"), [root, ""]), known, far)
+        return _describe(found, key, lambda: elf.Symbols(elf.mapped(fd), row[3].removesuffix(DELETED), [root, ""]), known, far)
     except elf.BadElf as error:
         return {"missing": str(error)}
     finally:

@@ -12,7 +12,7 @@ SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 UNITS = {"samples": "none", "us": "microseconds"}
 WIDTH, ROW, CHAR = 1200, 17, 6.7
 NARROWEST = 0.3  # pixels; what is narrower cannot be seen
-HUES = {PROCESS: (220, 8), KERNEL: (22, 75), SCRIPT: (140, 45), UNKNOWN: (0, 0)}
+HUES = {PROCESS: (215, 38), KERNEL: (22, 75), SCRIPT: (140, 45), UNKNOWN: (0, 0)}
 USER_HUE = (42, 85)
 
 

@@ -200,9 +200,9 @@ class Stacks:
         if self.interrupted:
             said.append(f"stopped after {self.seconds:.1f} s")
         if self.lost:
-            said.append(f"{self.lost:,} {'samples' if self.unit == 'samples' else 'waits'} lost: no room for their stacks in the kernel")
+            said.append(f"{_number(self.lost, 'sample' if self.unit == 'samples' else 'wait')} lost: no room for their stacks in the kernel")
         if self.lost_mappings:
-            said.append(f"{self.lost_mappings:,} reports of new mappings lost: some processes may have no names")
+            said.append(f"{_number(self.lost_mappings, 'report')} of new mappings lost: some processes may have no names")
         if len(self.unresolved):
             unknown = int(self.unresolved.frames.sum())
             said.append(f"{_percent(unknown, self._frames)} of frames have no symbol: {self._unknown_places()}")
@@ -211,7 +211,7 @@ class Stacks:
             share = _percent(self.incomplete, self._user_times)
             said.append(f"{share} of {what} have a stack that lost its outer end: code built without frame pointers (-fno-omit-frame-pointer)")
         if self.cut:
-            said.append(f"{self.cut:,} stacks are 127 frames deep, the most that is looked at")
+            said.append(f"{_number(self.cut, 'stack')} reached 127 frames, the most that is looked at")
         if self.mangled:
             said.append("C++ and Rust names are not demangled: the lab machine has no c++filt (apt install binutils)")
         return said
@@ -220,7 +220,7 @@ class Stacks:
         rows = list(self.unresolved.itertuples())
         said = [f"{row.frames:,} in {row.file or 'no file'} ({row.why})" for row in rows[:3]]
         rest = sum(row.frames for row in rows[3:])
-        return ", ".join(said) + (f", {rest:,} in {len(rows) - 3} other places" if rest else "")
+        return ", ".join(said) + (f", {rest:,} in {_number(len(rows) - 3, 'other place')}" if rest else "")
 
     def __repr__(self) -> str:
         whose = f" of process {self.pid}" if self.pid else ""
@@ -233,7 +233,7 @@ class Stacks:
             seen = f"off-CPU{whose}: {self.total / 1e6:,.3f} s of waits in {self.seconds:.1f} s"
         if not len(self._values):
             seen += "; nothing was seen" + (": did the process run?" if self.pid else "")
-        return "\n  ".join([f"{seen}; {len(self):,} distinct stacks", *self.notes()])
+        return "\n  ".join([f"{seen}; {_number(len(self), 'distinct stack')}", *self.notes()])
 
 
 def _without_repeats(sequence: np.ndarray, lengths: np.ndarray, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -242,6 +242,10 @@ def _without_repeats(sequence: np.ndarray, lengths: np.ndarray, unknown: np.ndar
     keep[1:] = (sequence[1:] != sequence[:-1]) | ~unknown[sequence[1:]]
     stack = np.repeat(np.arange(len(lengths)), lengths)
     return sequence[keep], np.bincount(stack[keep], minlength=len(lengths))
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _percent(part: int, whole: int) -> str:

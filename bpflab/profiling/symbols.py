@@ -30,6 +30,10 @@ class Table:
 
     Attributes
     ----------
+    key : list
+        What the agent knows the file by.
+    why : str
+        Why some functions have no name ("stripped"), or "".
     starts, ends : ndarray of u64
         Sorted by start; each start once.
     table, name : ndarray
@@ -37,7 +41,7 @@ class Table:
     """
 
     def __init__(self, about: dict):
-        self.why, self.loads, self.build_id = about["why"], about["loads"], about["build_id"]
+        self.key, self.why, self.loads = about["key"], about["why"], about["loads"]
         parts = [self._functions(n, data, about, code) for n, (data, code) in enumerate(about["tables"])]
         if not parts:
             parts = [(np.empty(0, np.uint64),) * 3 + (np.empty(0, np.int64),) * 2]
@@ -156,6 +160,7 @@ class Resolver:
         self._asked: dict[tuple, tuple | str] = {}
         self.mangled = False
         self._fresh = False
+        self._read: set[tuple] = set()
 
     def resolve(self, frames: np.ndarray, kernel: np.ndarray, pids: np.ndarray, times: np.ndarray) -> tuple[Found, np.ndarray]:
         """Names of all frames.
@@ -265,16 +270,17 @@ class Resolver:
     def _table(self, pid: int, start: int, end: int, path: str) -> Table | str:
         asked = (pid, start, path)
         if asked not in self._asked:
-            known = [list(key) for key in self._tables if key != ("vdso",)]
+            # a stripped one is read anew by each profile: its debug file may have come meanwhile
+            known = [list(key) for key, table in self._tables.items() if not table.why or key in self._read]
             far = self._lab.machine != "local"
             reply = self._lab.ask("mappings.symbols", self._watch, pid, start, end, path, known, far)
             if "missing" in reply:
                 self._asked[asked] = reply["missing"]
             else:
                 key = tuple(reply["key"])
-                if key not in self._tables:
+                if "tables" in reply:
                     self._tables[key] = Table(reply)
-                    self._tables[key].key = list(key)
+                    self._read.add(key)
                 self._asked[asked] = key
         found = self._asked[asked]
         return found if isinstance(found, str) else self._tables[found]

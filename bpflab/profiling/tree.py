@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 PROCESS, USER, KERNEL, SCRIPT, UNKNOWN = range(5)
+MARKS = {"_[p]": PROCESS, "_[k]": KERNEL, "_[j]": SCRIPT}
 
 
 class Tree:
@@ -108,6 +109,8 @@ def build(names, kinds, files, sequence: np.ndarray, lengths: np.ndarray, values
         Of each stack.
     values : ndarray of int
     """
+    # a thread may call itself anything, also what no terminal and no XML can stand
+    names = [name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name) for name in names]
     order = sorted(range(len(names)), key=list(zip(names, kinds)).__getitem__)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -132,19 +135,31 @@ def build(names, kinds, files, sequence: np.ndarray, lengths: np.ndarray, values
 
 
 def of_folded(stacks: Mapping[str, int] | Iterable[tuple[str, int]]) -> Tree:
-    """A tree of stacks as text: "outermost;...;innermost" and a number. A name that ends in "_[k]" is the kernel's."""
+    """A tree of stacks as text: "outermost;...;innermost" and a number.
+
+    A name that ends in "_[k]" is the kernel's and one in "_[j]" a script's, as stackcollapse-perf.pl marks them; one in
+    "_[p]" a thread's. A name in brackets stands for functions without one.
+    """
     pairs = list(stacks.items() if isinstance(stacks, Mapping) else stacks)
     parts = np.array(";".join(text for text, _ in pairs).split(";"), object)
     lengths = np.array([text.count(";") + 1 for text, _ in pairs], np.int64)
     if not pairs:
         parts = parts[:0]
-    sequence, found = pd.factorize(parts)
-    empty = sequence == np.flatnonzero(found == "")[0] if "" in found else np.zeros(len(sequence), bool)
+    empty = (parts == "").astype(bool)
     lengths = lengths - np.bincount(np.repeat(np.arange(len(lengths)), lengths)[empty], minlength=len(lengths))
-    kinds = [KERNEL if name.endswith("_[k]") else USER for name in found]
-    names = [name.removesuffix("_[k]") for name in found]
+    sequence, found = pd.factorize(parts[~empty])
+    kinds = [MARKS.get(name[-4:], UNKNOWN if name.startswith("[") and name.endswith("]") else USER) for name in found]
+    names = [name[:-4] if name[-4:] in MARKS else name for name in found]
     values = np.array([value for _, value in pairs], np.int64)
-    return build(names, kinds, [""] * len(names), sequence[~empty], lengths, values)[0]
+    return build(names, kinds, [""] * len(names), sequence, lengths, values)[0]
+
+
+def of_frame(rows: pd.DataFrame, unit: str) -> Tree:
+    """A tree of rows of `Stacks.to_frame`."""
+    kernel = rows.kernel.str.replace(";", "_[k];") + "_[k]"
+    kernel = kernel.where(rows.kernel != "", "")
+    texts = rows.process.str.replace(";", ":") + "_[p];" + rows.user + ";" + kernel
+    return of_folded(zip(texts, rows[unit]))
 
 
 def aligned(now: Tree, before: Tree) -> tuple[Tree, Tree]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import anywidget
 import numpy as np
+import pandas as pd
 import traitlets
 
 from ..profiling import Stacks, export
-from ..profiling.tree import Tree, aligned, of_folded
+from ..profiling.tree import Tree, aligned, of_folded, of_frame
 
 _STATIC = Path(__file__).parent / "static"
 _PICTURE = 1.0  # pixels: what is narrower is left out of the picture in a saved notebook
@@ -87,15 +88,15 @@ class FlameGraph(anywidget.AnyWidget):
         return "\n  ".join([f"flame graph of {self._title}: {len(self.tree.name):,} boxes, {self.tree.whole:,} {self._unit}{changed}", *self._notes])
 
 
-def flamegraph(stacks: Stacks | Mapping[str, int], before: Stacks | Mapping[str, int] | None = None) -> FlameGraph:
+def flamegraph(stacks: Stacks | pd.DataFrame | Mapping[str, int], before: Stacks | pd.DataFrame | Mapping[str, int] | None = None) -> FlameGraph:
     """Draw stacks as a flame graph.
 
     Parameters
     ----------
-    stacks : Stacks or mapping
-        What `lab.profile` or `lab.offcpu` gave; or folded stacks by their text, "outermost;...;innermost", and a number
-        each, as `bpflab.stacks.folded` gives them.
-    before : Stacks or mapping, optional
+    stacks : Stacks or pandas.DataFrame or mapping
+        What `lab.profile` or `lab.offcpu` gave; or those rows of its `to_frame()` that you want to see; or folded stacks
+        by their text, "outermost;...;innermost", and a number each, as `bpflab.stacks.folded` gives them.
+    before : the same, optional
         An earlier profile to compare with: red boxes have a larger share of all than before, blue ones a smaller one.
         Shares, so that profiles of different lengths compare.
 
@@ -124,8 +125,11 @@ def _given(stacks, what: str) -> tuple[Tree, str, str, list[str]]:
         found = stacks.tree, stacks.title, stacks.unit, stacks.notes()
     elif isinstance(stacks, Mapping):
         found = of_folded(stacks), f"{len(stacks):,} stacks", "counts", []
+    elif isinstance(stacks, pd.DataFrame) and {"process", "user", "kernel"} <= set(stacks) and {"samples", "us"} & set(stacks):
+        unit = "samples" if "samples" in stacks else "us"
+        found = of_frame(stacks, unit), f"{len(stacks):,} stacks", unit, []
     else:
-        raise TypeError(f"{what} is a {type(stacks).__name__}; give what lab.profile() returned, or a dict of folded stacks")
+        raise TypeError(f"{what} is a {type(stacks).__name__}; give what lab.profile() returned, rows of its to_frame(), or a dict of folded stacks")
     if not found[0].whole:
         raise ValueError(f"{what} has no stack to draw: {found[1]} saw nothing; profile while the program runs")
     return found

@@ -6,7 +6,7 @@ const LEAST = 0.4; // pixels of a box that is drawn
 const FONT = "12px ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 const MATCH = "#d96bff";
 // hue and saturation by kind: process, user, kernel, script, unknown
-const HUES = [[220, 8], [42, 85], [22, 75], [140, 45], [0, 0]];
+const HUES = [[215, 38], [42, 85], [22, 75], [140, 45], [0, 0]];
 const KINDS = ["thread", "user code", "kernel", "interpreted or compiled while running", "no symbol"];
 
 const plain = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
