@@ -23,6 +23,7 @@ RUN_PACKAGES = {
     "bpftrace": "one-line tracing programs",
     "clang": "compiles BPF programs",
     "debian-archive-keyring": "the keys that kernels for virtual machines are checked with",
+    "g++": "compiles the C++ program that is traced",
     "gcc": "compiles the small C programs that are traced",
     "iproute2": "network devices, namespaces and tc",
     "libbpf-dev": "the headers that BPF programs include",
@@ -44,6 +45,7 @@ if _HEADERS:
 TEST_PACKAGES = {
     "chromium": "shows the widgets to the tests",
     "fonts-dejavu-core": "letters for chromium",
+    "golang-go": "compiles the Go program that is traced",
     "nftables": "a firewall that the tests inspect",
     "sudo": "starts the agent of a user who is not root",
 }

@@ -217,6 +217,11 @@ class Catalog:
                 found.setdefault(one.name, one)
         return found
 
+    @functools.cached_property
+    def typed(self) -> Group:
+        """Functions that BTF has a type of: where fentry can be attached."""
+        return Group("kernel function", "vmlinux", sorted(self._types))
+
     def function_type(self, name: str) -> Type | None:
         """The BTF type of a kernel function; of one that the compiler cut or cloned, that of the whole."""
         return self._types.get(name) or self._types.get(name.partition(".")[0])
