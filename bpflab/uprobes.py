@@ -46,6 +46,8 @@ def refuse_inside(lab: Lab, binary: Binary, offset: int) -> None:
     The kernel does not look: it writes its breakpoint into the middle of an instruction, and the program runs something else
     from then on.
     """
+    if not binary.holds(offset):
+        return  # the kernel itself refuses it
     function = binary.around(offset)
     if function is None:
         raise LabError(f"offset {offset:#x} of {binary.path} is in no function; lab.events('', binary=...) lists those it has")
