@@ -133,6 +133,9 @@ def unknown(lab: Lab, binary: Binary, symbol: str) -> UnknownNameError:
         there = " and ".join(f"'{name}'" for name in into[:3]) or "what calls it"
         tail = f"the compiler inlined it into {there} (its debug information says so): probe that, or compile it with __attribute__((noinline))"
         return UnknownNameError("function", symbol, (), where, tail=tail)
+    if mangled := catalog(lab).symbols_of(where, symbol):
+        tail = f"the compiler calls it {' or '.join(repr(one) for one in mangled[:3])}: give that name"
+        return UnknownNameError("function", symbol, (), where, tail=tail)
     functions = [group for group in catalog(lab).of_binary(where) if group.kind == "user function"]
     close = near(symbol, functions)
     if close:

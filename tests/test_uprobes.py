@@ -93,6 +93,15 @@ def test_a_wrong_name_has_near_ones(count, leak):
         count.attach_uprobe(leak.binary, "qqq")
 
 
+def test_a_function_of_cpp_by_the_name_in_its_source(lab, count):
+    with lab.workload("cpp") as cpp:
+        for name in ("shop::Basket::total", "shop::Basket::total() const"):
+            with pytest.raises(UnknownNameError, match="the compiler calls it '_ZNK4shop6Basket5totalEv'"):
+                count.attach_uprobe(cpp.binary, name)
+        with count.attach_uprobe(cpp.binary, "_ZNK4shop6Basket5totalEv", pid=cpp.pid):
+            until(lambda: count._object.globals["seen"], "a call of the method")
+
+
 def test_a_binary_without_symbols(lab, count):
     with lab.workload("leak", strip=True) as stripped, pytest.raises(UnknownNameError, match="stripped of all symbols: give the offset"):
         count.attach_uprobe(stripped.binary, "parse_line")

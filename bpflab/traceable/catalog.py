@@ -156,6 +156,12 @@ class Catalog:
             self._binaries[binary] = [Group("USDT", path, usdt), Group("user function", path, functions)]
         return self._binaries[binary]
 
+    def symbols_of(self, path: str, written: str) -> list[str]:
+        """Symbols of the functions that C++ or Rust calls so, with or without parameters."""
+        self.of_binary(path)
+        plain = written.partition("(")[0].strip()
+        return [symbol for symbol, text in self._written[path].items() if text == written or text.partition("(")[0] == plain]
+
     def _demangled(self, path: str, names: list[str]) -> dict[str, str]:
         """What C++ and Rust call the functions whose symbols the compiler made up; {} where the machine has no c++filt."""
         mangled = sorted({name for name in names if name.startswith(("_Z", "_R"))})
