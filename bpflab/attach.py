@@ -32,6 +32,7 @@ _NAMED_LATER = {
 }
 # SEC("uprobe/PATH:FUNCTION"), as libbpf takes it; one with an offset behind goes to libbpf as it is
 _USER_FUNCTION = re.compile(r"u(?P<ret>ret)?probe(?:\.s)?/(?P<binary>.+):(?P<symbol>[^:+]+)")
+_USDT = re.compile(r"usdt(?:\.s)?/(?P<binary>.+):(?P<provider>[^:]+):(?P<name>[^:]+)")
 _ATTACH = {name: number for number, name in enumerate(kinds.ATTACH_TYPES)}
 
 
@@ -112,6 +113,8 @@ class Attachable:
             self._lab.check_tracepoint(*self.section.split("/")[1:3])  # offers the near names
         if user := _USER_FUNCTION.fullmatch(self.section):
             return self.attach_uprobe(user["binary"], user["symbol"], retprobe=bool(user["ret"]))
+        if probe := _USDT.fullmatch(self.section):
+            return self.attach_usdt(probe["binary"], probe["provider"], probe["name"])
         feature, _, place = self.section.partition("/")
         feature, why = feature.rstrip("+"), None
         if feature in ("raw_tp", "raw_tracepoint"):
@@ -216,8 +219,8 @@ class Attachable:
         return self._attach(target, "uprobe", "links.uprobe", *arguments, why=functools.partial(self._no_uprobe, path, name, pid))
 
     def _no_uprobe(self, path: str, name: str, pid: int | None, number: int) -> Exception | None:
-        if pid is not None and not self._lab.ask("binaries.alive", pid):
-            return elf.gone(self._lab, pid)
+        if gone := self._no_process(pid, number):
+            return gone
         from . import uprobes
 
         binary = elf.binary(self._lab, path)
@@ -231,8 +234,8 @@ class Attachable:
         return self._attach(f"USDT {provider}:{name} of {binary}", "usdt", "links.usdt", *arguments, why=why)
 
     def _no_usdt(self, path: str, provider: str, name: str, pid: int | None, number: int) -> Exception | None:
-        if pid is not None and not self._lab.ask("binaries.alive", pid):
-            return elf.gone(self._lab, pid)
+        if gone := self._no_process(pid, number):
+            return gone
         from . import uprobes
 
         binary = elf.binary(self._lab, path)
@@ -264,7 +267,11 @@ class Attachable:
         if not where:
             raise ValueError("cpus has no CPU in it; leave it out for all of them")
         arguments = (self._handle, self.name, kind, config, frequency, period, -1 if pid is None else pid, where)
-        return self._attach(f"perf event {event}", f"perf event {event}", "links.perf_event", *arguments)
+        why = functools.partial(self._no_process, pid)
+        return self._attach(f"perf event {event}", f"perf event {event}", "links.perf_event", *arguments, why=why)
+
+    def _no_process(self, pid: int | None, number: int) -> Exception | None:
+        return elf.gone(self._lab, pid) if pid is not None and not self._lab.ask("binaries.alive", pid) else None
 
     def attach_xdp(self, dev, mode: str | None = None) -> Link:
         """An interface, before the network stack.

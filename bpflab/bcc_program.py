@@ -155,11 +155,11 @@ class BccProgram(Program):
             )
         return super().attach(*target, **options)
 
-    def _attach(self, target: str, feature: str, name: str, *arguments, **options) -> Link:
+    def _attach(self, target: str, feature: str, name: str, *arguments, why=None) -> Link:
         # what libbpf attaches by the name of a program in its object goes by descriptor here
         if arguments[:2] == (self._handle, self.name):
             name, arguments = name.replace("links.", "perf_links."), (self._fd, *arguments[2:])
-        return super()._attach(target, feature, name, *arguments, **options)
+        return super()._attach(target, feature, name, *arguments, why=why)
 
     def _syscall(self, function: str) -> str:
         """BCC's names kprobe__sys_open and kprobe__syscall__open mean the function of the system call."""

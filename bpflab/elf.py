@@ -178,6 +178,10 @@ class Binary:
             return Function(names[first], start, size)
         return Function("", start, 0)
 
+    def holds(self, offset: int) -> bool:
+        """Whether anything of the file at this offset is mapped when it runs."""
+        return any(start <= offset < start + size for start, _, size, _ in self._loads)
+
     def _in_code(self, offset: int) -> bool:
         return any(start <= offset < start + size for start, _, size, flags in self._loads if flags & 1)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .map import Map
 
 HEADER = 8  # struct bpf_ringbuf_hdr
-BATCH_S = 0.03  # from one look into a buffer to the next, where it has room enough
+BATCH_S = 0.03  # for which events gather in a buffer that has room enough: many small batches cost more than the events in them
 PERF_RECORD_LOST, PERF_RECORD_SAMPLE = 2, 9
 
 
@@ -152,22 +152,15 @@ class Events:
         while count is None or have < count:
             left = max(0.0, deadline - time.monotonic())
             with uninterrupted():  # in slices; an answer that nobody takes would be events that nobody sees
-                got, rest = self._drain(min(left, 0.2), most)
+                got, rest = self._drain(min(left, 0.2), most, 0 if seconds is None else min(left, BATCH_S))
                 arrays += got
             have += sum(len(a) for a, _ in got)
             if got and seconds is None and not once:
                 deadline = time.monotonic() + patience
-            if seconds is not None and got and not self._filling(got):
-                # a reader that has always just caught up is woken by every event, which costs the programs that send them
-                time.sleep(min(BATCH_S, max(0.0, deadline - time.monotonic())))
             if left <= 0 and rest:
                 most = rest  # what was there in time, and nothing that came while it was on its way
             elif left <= 0 and (not got or seconds is not None or once):
                 break
-
-    def _filling(self, parts) -> bool:
-        """Whether what comes at this rate could fill the buffer before the next look."""
-        return sum(len(events) for events, _ in parts) * self.type.size > self._size / 16
 
     def _split(self, arrays, count: int | None):
         if count is None or sum(len(a) for a, _ in arrays) <= count:
@@ -184,15 +177,17 @@ class Events:
             room -= len(array)
         return out
 
-    def _drain(self, seconds: float, most: int | None = None) -> tuple[list[tuple[np.ndarray, dict | None]], int]:
+    def _drain(self, seconds: float, most: int | None = None, settle: float = 0) -> tuple[list[tuple[np.ndarray, dict | None]], int]:
         """One round trip: the records that have come, at most so many bytes, as typed arrays (views of the shared memory).
+
+        Waits at most `seconds` for the first, then `settle` for more unless they fill the buffer.
 
         Also the bytes that are still to be read: of `most`, or else of what was there.
         """
         if self.closed:
             raise BpfError(f"the events of map '{self._map.name}' are closed; open them again with its object's events()", errno.EBADF)
         try:
-            found, memory = self._lab.bulk(self._size, "rings.drain", self._ring, ..., seconds, most)
+            found, memory = self._lab.bulk(self._size, "rings.drain", self._ring, ..., seconds, most, settle)
         except AgentError as error:
             raise error.blame(f"events of map '{self._map.name}' cannot be read") from None
         parts, rest = [], 0
@@ -325,12 +320,9 @@ class Stream:
     def _run(self):
         try:
             while not self._over():
-                parts, _ = self._events._drain(0.1)
+                parts, _ = self._events._drain(0.1, settle=BATCH_S)
                 if parts:
-                    start = time.monotonic()
                     self._callback(self._events._frame(parts))
-                    if not self._events._filling(parts):  # many small batches would cost more than the events in them
-                        self._stop.wait(start + BATCH_S - time.monotonic())
         except BaseException as error:  # noqa: BLE001 - belongs to whoever stops the stream
             if not self._events.closed:
                 self._error = error

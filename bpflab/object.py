@@ -301,11 +301,14 @@ def load_opened(lab, name, text, elf, opened, variables, wanted=None, max_entrie
 
 
 def _near_function(lab: Lab, name: str) -> str:
+    """What to do about a function that BTF has no type of."""
     from . import traceable
 
-    close = traceable.near(name, [traceable.catalog(lab).functions])
-    said = "did you mean " + " or ".join(f"'{one}'" for one in close) + "? " if close else ""
-    return f"{said}lab.events('{name}') looks for it"
+    listed = traceable.catalog(lab)
+    if name in listed.symbols:
+        return "the kernel has the function, but no type for it: SEC(\"kprobe\") can be attached to it"
+    close = traceable.near(name, [listed.typed])
+    return ("did you mean " + " or ".join(f"'{one}'" for one in close) + "? " if close else "") + f"lab.events('{name}') looks for it"
 
 
 def _replacements(programs: list[dict], wanted, target: Program | None) -> dict[str, tuple[int, str]]:

@@ -15,6 +15,7 @@ from .buckets import BUCKETS, linear_buckets, log2_buckets, slot_buckets
 
 __all__ = ["bars", "heatmap", "histogram", "linear_buckets", "log2_buckets", "slot_buckets"]
 BAR = "#4c78a8"
+NUMBER = "#808080"  # read on a light and on a dark page: marks do not follow JupyterLab's theme
 NAMED = "of"  # tells histograms apart that come with names of their own
 
 # -- histograms
@@ -96,12 +97,13 @@ def _aligned(found: pd.DataFrame, by: str) -> pd.DataFrame:
 def _bars(shown: pd.DataFrame, names: list[str], value: str, title: str, subtitle: str, by: str | None = None, wide: bool = False):
     """Lying bars with their numbers, in the order of the frame, the last of `names` on the axis."""
     order = list(dict.fromkeys(shown[names[-1]]))
+    exact = ",d" if shown[value].dtype.kind in "iu" else ",.3~r"
     base = alt.Chart(shown).encode(
         y=alt.Y(f"{names[-1]}:N", sort=order, title=None, axis=alt.Axis(labelLimit=200, ticks=False)),
         x=alt.X(f"{value}:Q", title=value, axis=alt.Axis(format=",~r", tickCount=5)),
         tooltip=[*(alt.Tooltip(f"{name}:N") for name in names), alt.Tooltip(f"{value}:Q", format=",")],
     )
-    numbers = base.mark_text(align="left", dx=3, color="#888").encode(text=alt.Text(f"{value}:Q", format=",~r"))
+    numbers = base.mark_text(align="left", dx=3, color=NUMBER).encode(text=alt.Text(f"{value}:Q", format=exact))
     count = shown[by].nunique() if by else 1
     width = max(110, 760 // count - 40) if wide else 380
     chart = alt.layer(base.mark_bar(color=BAR), numbers, data=shown).properties(width=width, height=20 * len(order))

@@ -24,6 +24,7 @@ RUN_PACKAGES = {
     "bpftrace": "one-line tracing programs",
     "clang": "compiles BPF programs",
     "debian-archive-keyring": "the keys that kernels for virtual machines are checked with",
+    "g++": "compiles the C++ program that is traced",
     "gcc": "compiles the small C programs that are traced",
     "iproute2": "network devices, namespaces and tc",
     "libbpf-dev": "the headers that BPF programs include",
@@ -45,8 +46,8 @@ if _HEADERS:
 TEST_PACKAGES = {
     "chromium": "shows the widgets to the tests",
     "fonts-dejavu-core": "letters for chromium",
-    "g++": "compiles the C++ programs that are profiled",
     "linux-perf": "the profiler that ours is held against",
+    "golang-go": "compiles the Go program that is traced",
     "nftables": "a firewall that the tests inspect",
     "sudo": "starts the agent of a user who is not root",
 }

@@ -46,6 +46,8 @@ def refuse_inside(lab: Lab, binary: Binary, offset: int) -> None:
     The kernel does not look: it writes its breakpoint into the middle of an instruction, and the program runs something else
     from then on.
     """
+    if not binary.holds(offset):
+        return  # the kernel itself refuses it
     function = binary.around(offset)
     if function is None:
         raise LabError(f"offset {offset:#x} of {binary.path} is in no function; lab.events('', binary=...) lists those it has")
@@ -130,6 +132,9 @@ def unknown(lab: Lab, binary: Binary, symbol: str) -> UnknownNameError:
     if into is not None:
         there = " and ".join(f"'{name}'" for name in into[:3]) or "what calls it"
         tail = f"the compiler inlined it into {there} (its debug information says so): probe that, or compile it with __attribute__((noinline))"
+        return UnknownNameError("function", symbol, (), where, tail=tail)
+    if mangled := catalog(lab).symbols_of(where, symbol):
+        tail = f"the compiler calls it {' or '.join(repr(one) for one in mangled[:3])}: give that name"
         return UnknownNameError("function", symbol, (), where, tail=tail)
     functions = [group for group in catalog(lab).of_binary(where) if group.kind == "user function"]
     close = near(symbol, functions)

@@ -123,7 +123,7 @@ SEC("SECTION") int count(struct bpf_raw_tracepoint_args *ctx)
 
 def test_raw_tracepoint_that_is_not_there(lab, load):
     obj = load(COUNT % "raw_tp")
-    with pytest.raises(BpfError, match="raw tracepoint no_such_tracepoint.*nothing has that name"):
+    with pytest.raises(UnknownNameError, match="raw tracepoint named 'no_such_tracepoint'.*nothing has that name"):
         obj.programs["count"].attach_raw_tracepoint("no_such_tracepoint")
 
 
@@ -309,7 +309,7 @@ def test_uprobe_of_a_library_by_name(lab, load):
 @pytest.mark.here
 def test_uprobe_that_has_no_place(target, load):
     program = load(FUNCTIONS).programs["enter"]
-    with pytest.raises(BpfError, match="no_such_function"):
+    with pytest.raises(UnknownNameError, match="no_such_function"):
         program.attach_uprobe(str(target), "no_such_function")
     with pytest.raises(bl.LabError, match="no program or library '/nowhere'.*whole path"):
         program.attach_uprobe("/nowhere", "add")
@@ -359,7 +359,7 @@ def test_usdt_of_the_interpreter(lab, load):
 
 @pytest.mark.here
 def test_usdt_that_is_not_there(target, load):
-    with pytest.raises(BpfError, match="demo:no_such_probe"):
+    with pytest.raises(UnknownNameError, match="demo:no_such_probe"):
         load(USDT).programs["on_line"].attach_usdt(str(target), "demo", "no_such_probe")
 
 

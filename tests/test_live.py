@@ -168,6 +168,16 @@ def test_a_lab_that_dies_is_told(fresh_lab):
         live.stop()
 
 
+@pytest.mark.here
+def test_a_lab_that_is_killed_ends_it(fresh_lab):
+    obj = fresh_lab.load(TEXT.replace("SIZE", "1 << 20"), name="burst")
+    live = bl.live(obj.events())
+    burst(obj, 10)
+    until(lambda: len(live.frame) == 10, "events")
+    os.kill(fresh_lab._connection.about["pid"], signal.SIGKILL)
+    assert live.wait(10) and len(live.frame) == 10 and isinstance(live._follower.error, MachineLost)
+
+
 def test_only_the_newest_rows_are_kept(load):
     obj = load()
     with bl.live(obj.events(), keep=1500) as live:

@@ -235,6 +235,17 @@ def test_cells_for_any_tracepoint_load(lab, catalog):
         lab.load(recipe(catalog, place).program.partition("\n")[2]).close()
 
 
+def test_names_that_c_and_python_take(catalog):
+    """9p:9p_client_req begins with a digit, and is there only where the module is."""
+    from bpflab.traceable import recipes
+
+    place = Place("tracepoint", "9p_client_req", "9p")
+    catalog._formats[place] = formats.parse("\tfield:__u32 type;\toffset:8;\tsize:4;\tsigned:0;\n")
+    program, read = recipes.recipe(catalog, place)
+    assert "struct t9p_client_req_args {" in program and program.startswith("%%bpf t9p_client_req_events\n")
+    compile(read, "cell", "exec")
+
+
 def test_a_name_that_is_not_there(catalog):
     with pytest.raises(UnknownNameError, match="did you mean 'sys_enter_openat'"):
         catalog.find("tracepoint", "sys_enter_opneat")

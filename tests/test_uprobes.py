@@ -20,6 +20,8 @@ SEC("uretprobe/SECTION") int at_section(void *ctx) { return 0; }
 SEC("usdt") int at_usdt(struct pt_regs *ctx) { return 0; }
 SEC("raw_tp/sched_swich") int raw(void *ctx) { return 0; }
 SEC("kprobe") int kernel(void *ctx) { return 0; }
+SEC("perf_event") int sample(void *ctx) { return 0; }
+SEC("usdt/libc.so.6:libc:no_such_probe") int usdt_at_section(struct pt_regs *ctx) { return 0; }
 """
 
 
@@ -91,6 +93,15 @@ def test_a_wrong_name_has_near_ones(count, leak):
         count.attach_uprobe(leak.binary, "qqq")
 
 
+def test_a_function_of_cpp_by_the_name_in_its_source(lab, count):
+    with lab.workload("cpp") as cpp:
+        for name in ("shop::Basket::total", "shop::Basket::total() const"):
+            with pytest.raises(UnknownNameError, match="the compiler calls it '_ZNK4shop6Basket5totalEv'"):
+                count.attach_uprobe(cpp.binary, name)
+        with count.attach_uprobe(cpp.binary, "_ZNK4shop6Basket5totalEv", pid=cpp.pid):
+            until(lambda: count._object.globals["seen"], "a call of the method")
+
+
 def test_a_binary_without_symbols(lab, count):
     with lab.workload("leak", strip=True) as stripped, pytest.raises(UnknownNameError, match="stripped of all symbols: give the offset"):
         count.attach_uprobe(stripped.binary, "parse_line")
@@ -101,6 +112,11 @@ def test_a_wrong_usdt_probe(lab, obj, leak):
         obj.programs["at_usdt"].attach_usdt(web.binary, "web", "request_done")
     with pytest.raises(UnknownNameError, match="it has no USDT probes"):
         obj.programs["at_usdt"].attach_usdt(leak.binary, "web", "request__done")
+
+
+def test_a_wrong_usdt_probe_of_a_section(obj):
+    with pytest.raises(UnknownNameError, match="USDT probe named 'libc:no_such_probe'"):
+        obj.programs["usdt_at_section"].attach()
 
 
 def test_a_wrong_raw_tracepoint(obj):
@@ -138,6 +154,10 @@ def test_a_process_that_is_gone(lab, count, leak):
     ended.wait()
     with pytest.raises(BpfError, match=f"there is no process {ended.pid} .* any more"):
         count.attach_uprobe(leak.binary, "parse_line", pid=ended.pid)
+    with pytest.raises(BpfError, match=f"there is no process {ended.pid} .* any more"):
+        count._object.programs["sample"].attach_perf_event(pid=ended.pid)
+    with pytest.raises(BpfError, match=f"there is no process {ended.pid} .* any more"):
+        count._object.programs["at_usdt"].attach_usdt(leak.binary, "web", "request__done", pid=ended.pid)
 
 
 def test_a_process_in_a_mount_namespace_of_its_own(lab, obj, count, leak):
@@ -174,6 +194,37 @@ def test_return_instructions_see_what_a_uretprobe_sees(obj, count, leak):
     with count.attach_uprobe(leak.binary, "parse_line", retprobe=True, pid=leak.pid):
         until(lambda: obj.globals["seen"] > seen + 20, "returns")
         assert 6 <= obj.globals["result"] <= 12
+
+
+def test_bcc_programs_go_to_return_instructions_too(lab, leak):
+    import warnings
+
+    text = """
+    #include <uapi/linux/ptrace.h>
+    BPF_ARRAY(lengths, u64, 32);
+    int at_return(struct pt_regs *ctx) { int length = PT_REGS_RC(ctx) & 31; lengths.increment(length); return 0; }"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        obj = lab.bcc(text)
+    with obj, obj.programs["at_return"].attach_uprobe(leak.binary, "parse_line", at="returns", pid=leak.pid):
+        until(lambda: sum(obj.maps["lengths"][n] for n in range(6, 13)) > 5, "lines of 6 to 12 characters")
+
+
+def test_a_lab_that_is_killed_leaves_no_probe(machine):
+    import bpflab as bl
+
+    lab = bl.Lab(machine, quiet=True)
+    other = bl.Lab(machine, quiet=True)
+    with other:
+        obj = lab.load(TEXT.replace("SECTION", "/bin/bash:main"))
+        leak = lab.workload("leak", rate=500)
+        links = [obj.programs["count"].attach_uprobe(leak.binary, name, at="returns") for name in ("parse_line", "cache_add")]
+        number = obj.programs["count"].id
+        assert len(links) == 2 and str(number) in other.sh("bpftool prog list").stdout
+        other.sh(["kill", "-9", str(lab._connection.about["pid"])])
+        until(lambda: f"{number}: " not in other.sh("bpftool prog list").stdout, "the end of the program")
+        until(lambda: other.sh(["test", "-e", f"/proc/{leak.pid}"], check=False).returncode, "the end of the workload")
+    lab.close()
 
 
 def test_returns_of_what_does_not_return(lab, count, leak):

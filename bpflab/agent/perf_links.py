@@ -78,7 +78,9 @@ def _uprobe(path, offset, pid, retprobe=False):
 
 def uprobe(prog_fd, path, symbol, offset, pid, retprobe, cookie):
     if symbol:
-        path, offset = bcc.resolve(bcc.library(), os.fsencode(path), symbol.encode(), 0, max(pid, 0))
+        # through /proc/PID/root the path is one for us already, not one that the process would know
+        inside = 0 if path.startswith("/proc/") else max(pid, 0)
+        path, offset = bcc.resolve(bcc.library(), os.fsencode(path), symbol.encode(), 0, inside)
     return _attach_all(prog_fd, [_uprobe(path, offset, pid, retprobe)], cookie)
 
 

@@ -13,6 +13,7 @@ import os
 import select
 import struct
 import threading
+import time
 
 from . import bulk, planes
 from .serve import Refused, quick
@@ -114,6 +115,15 @@ class Ring:
     def wait(self, seconds):
         self.poll.poll(seconds)
 
+    def settle(self, seconds):
+        """Let events gather for a while, unless they fill the buffer.
+
+        A reader that has always just caught up is woken by every event, and that costs the programs that send them.
+        """
+        end = time.monotonic() + seconds
+        while 0 < self.producer[0] - self.consumer[0] < self.size // 16 and time.monotonic() < end:
+            time.sleep(0.001)
+
     def close(self):
         self.poll.close()
         for view in (self.consumer, self.producer, self.words, self.data):
@@ -197,6 +207,9 @@ class PerfBuffer:
     def wait(self, seconds):
         self.poll.poll(seconds)
 
+    def settle(self, seconds):
+        pass  # the kernel wakes its reader by the number of events, not for each
+
     def close(self):
         self.poll.close()
         for view in (*self.heads, *self.data):
@@ -227,8 +240,8 @@ def _keep(ring):
     return {"ring": number, "size": ring.size}
 
 
-def drain(number, target, seconds, most=None):
-    """What has come since the last time, waiting at most `seconds` for the first of it.
+def drain(number, target, seconds, most=None, settle=0):
+    """What has come since the last time, waiting at most `seconds` for the first of it, and `settle` for more.
 
     Parameters
     ----------
@@ -242,10 +255,14 @@ def drain(number, target, seconds, most=None):
         their headers); of a ring buffer also `length` (of every record, 0 when they differ), `places` (u32 pairs of
         offset and length), `discarded`, and `left` (bytes that wait for the next time); of a perf buffer `cpu`.
     """
+    if settle:
+        _get(number).settle(settle)
     with _lock:
         found = _get(number).drain(target, most)
     if found is None and seconds:
         _get(number).wait(seconds)
+        if settle:
+            _get(number).settle(settle)
         with _lock:
             found = _get(number).drain(target, most)
     return found

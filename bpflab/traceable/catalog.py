@@ -156,6 +156,12 @@ class Catalog:
             self._binaries[binary] = [Group("USDT", path, usdt), Group("user function", path, functions)]
         return self._binaries[binary]
 
+    def symbols_of(self, path: str, written: str) -> list[str]:
+        """Symbols of the functions that C++ or Rust calls so, with or without parameters."""
+        self.of_binary(path)
+        plain = written.partition("(")[0].strip()
+        return [symbol for symbol, text in self._written[path].items() if text == written or text.partition("(")[0] == plain]
+
     def _demangled(self, path: str, names: list[str]) -> dict[str, str]:
         """What C++ and Rust call the functions whose symbols the compiler made up; {} where the machine has no c++filt."""
         mangled = sorted({name for name in names if name.startswith(("_Z", "_R"))})
@@ -216,6 +222,11 @@ class Catalog:
             for one in btf.types("func"):
                 found.setdefault(one.name, one)
         return found
+
+    @functools.cached_property
+    def typed(self) -> Group:
+        """Functions that BTF has a type of: where fentry can be attached."""
+        return Group("kernel function", "vmlinux", sorted(self._types))
 
     def function_type(self, name: str) -> Type | None:
         """The BTF type of a kernel function; of one that the compiler cut or cloned, that of the whole."""

@@ -56,7 +56,12 @@ def _name(place: Place) -> str:
 def _object(place: Place) -> str:
     """A Python name for the object."""
     name = _WORD.sub("_", place.name.removeprefix("sys_enter_").removeprefix("sys_exit_")).strip("_").lower()
-    return f"{name or 'place'}_events"[-40:]
+    return _word(f"{name or 'place'}_events"[-40:])
+
+
+def _word(name: str) -> str:
+    """A name that C and Python take: some tracepoints begin with a digit (9p_client_req)."""
+    return f"t{name}" if name[0].isdigit() else name
 
 
 class _Program:
@@ -111,7 +116,7 @@ class _Program:
 def _tracepoint(catalog: Catalog, place: Place) -> Recipe:
     program = _Program(place)
     found = catalog.formats([place])[0]
-    arguments = _WORD.sub("_", place.name) + "_args"
+    arguments = _word(_WORD.sub("_", place.name)) + "_args"
     for field in found.fields:
         _add_field(program, field, place)
     program.common()

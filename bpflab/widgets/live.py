@@ -37,7 +37,7 @@ class Live(anywidget.AnyWidget):
         Rows that are not in `frame` any more since there were more than `keep`.
     """
 
-    _esm = "\n".join((_STATIC / part).read_text() for part in ("machine.js", "live.js"))
+    _esm = "\n".join((_STATIC / part).read_text() for part in ("machine.js", "live-pictures.js", "live.js"))
     _css = "\n".join((_STATIC / part).read_text() for part in ("machine.css", "live.css"))
     _about = traitlets.Dict().tag(sync=True)
     _last = traitlets.Dict(None, allow_none=True).tag(sync=True)  # the picture at the end, for a view that comes later

@@ -35,6 +35,8 @@ WORKLOADS = {
     "cpp": Kind("cpp.cpp", ("g++", "-std=c++17", *_C), "g++", {"rate": 100}, "a program in C++"),
     "go": Kind("go.go", ("go", "build"), "golang-go", {"rate": 100}, "a program in Go"),
 }
+# built like a workload, but it does nothing by itself
+_TOOLS = {"calls": Kind("calls.c", ("gcc", "-O2", "-fno-omit-frame-pointer"), "gcc libc6-dev systemtap-sdt-dev", {}, "something to be traced many times")}
 
 
 class Workload(Process):
@@ -62,6 +64,8 @@ class Workload(Process):
 
 def start(lab: Lab, name: str, strip: bool = False, **options: int) -> Workload:
     """See `Lab.workload`."""
+    if name not in WORKLOADS:
+        raise UnknownNameError("workload", name, WORKLOADS)
     path = binary(lab, name, strip)
     kind = WORKLOADS[name]
     for option, value in options.items():
@@ -90,14 +94,10 @@ def binary(lab: Lab, name: str, strip: bool = False) -> str:
 
     Raises
     ------
-    UnknownNameError
-        There is no such workload.
     NotSupportedError
         The machine has no compiler for it.
     """
-    if name not in WORKLOADS:
-        raise UnknownNameError("workload", name, WORKLOADS)
-    kind = WORKLOADS[name]
+    kind = {**WORKLOADS, **_TOOLS}[name]
     source = (_HERE / kind.file).read_bytes()
     identity = hashlib.sha256(b"\0".join([source, repr(kind.compiler).encode()])).hexdigest()[:16]
     try:

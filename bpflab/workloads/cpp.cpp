@@ -49,6 +49,7 @@ double Basket::total() const
 int main(int argc, char **argv)
 {
     int rate = argc > 1 ? atoi(argv[1]) : 100;
+    volatile double earned = 0; // what nobody looks at is never computed
     const std::vector<std::string> names = {"tea", "bread", "a bicycle"};
 
     std::puts("running");
@@ -58,7 +59,7 @@ int main(int argc, char **argv)
         try {
             for (const auto &name : names)
                 basket.add(name, i % 5);
-            basket.total();
+            earned = earned + basket.total();
         } catch (const std::invalid_argument &) {
         }
         if (rate)
