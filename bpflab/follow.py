@@ -230,7 +230,7 @@ class SlotsFollower(Following):
     """
 
     def __init__(self, source: Map, first: int | None, step: float | None, by: str | None, window: float, seconds: float | None):
-        super().__init__(max(EVERY_S, window / 300), window, seconds)
+        super().__init__(max(2.5 * EVERY_S, window / 300), window, seconds)  # wider than from look to look, or some would be empty
         self.source, self.value, self.step = source, source.name, step
         self._first, self._name = buckets.first_slot(source, first), by
         self._before = self._counts()
