@@ -90,6 +90,14 @@ class Bins:
             np.add.at(self.heat.reshape(-1), buckets * self.heat.shape[1] + at, np.uint32(1))
             self.totals += np.bincount(rows * BUCKETS + buckets, minlength=self.totals.size).reshape(self.totals.shape)
 
+    def add_counts(self, second: float, label: str, counts: np.ndarray) -> None:
+        """Count events that somebody else has counted: `counts` has BUCKETS numbers."""
+        self._make_room(second)
+        row, at = self._row(label), int(second / self.width)
+        self.rate[row, at] += np.uint32(counts.sum())
+        self.heat[:, at] += counts.astype(np.uint32)
+        self.totals[row] += counts
+
     def _row(self, label: str) -> int:
         if label not in self.rows and len(self.rows) >= GROUPS:
             label = REST

@@ -148,24 +148,30 @@ def of_map(source: Map, first: int | None, step: int | float | None, by: str | N
     An array is one histogram, a slot for each element. A hash map is several: its key has a member `slot` beside what they are
     told apart by, or its values are arrays of slots.
     """
-    counts = _counts(source)
-    if first is None:
-        from .bcc_program import BccProgram
-
-        programs = source._object.programs.values() if source._object else ()
-        first = int(any(isinstance(program, BccProgram) for program in programs))
+    found = counts(source)
+    first = first_slot(source, first)
 
     def buckets(one) -> pd.DataFrame:
         return slot_buckets(one, first) if step is None else linear_slots(one, step)
 
-    if len(counts) == 1 and None in counts:
-        return buckets(counts[None]), None
+    if len(found) == 1 and None in found:
+        return buckets(found[None]), None
     name = by or "key"
-    parts = [buckets(one).assign(**{name: str(key)}) for key, one in counts.items()]
+    parts = [buckets(one).assign(**{name: str(key)}) for key, one in found.items()]
     return (pd.concat(parts, ignore_index=True) if parts else buckets([]).assign(**{name: []})), name
 
 
-def _counts(source: Map) -> dict:
+def first_slot(source: Map, first: int | None) -> int:
+    """The slot of the values 0 and 1: 1 for BCC's bpf_log2l, else 0, unless it is said."""
+    if first is not None:
+        return first
+    from .bcc_program import BccProgram
+
+    programs = source._object.programs.values() if source._object else ()
+    return int(any(isinstance(program, BccProgram) for program in programs))
+
+
+def counts(source: Map) -> dict:
     """Counts by slot for each key; None for an array, which has one histogram."""
     if source.type in ("array", "percpu_array"):
         _, values = source.to_numpy()

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 
+import numpy as np
 import pytest
 from waiting import until
 
@@ -223,3 +224,103 @@ def test_a_perf_buffer_counts_what_it_loses(lab):
 def test_misuse(load, options, error, text):
     with pytest.raises(error, match=text):
         bl.live(load().events(), **options)
+
+
+# -- a histogram that the kernel counts
+
+
+SLOTS = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __type(key, u32);
+    __type(value, u64);
+    __uint(max_entries, 32);
+} slots SEC(".maps");
+struct of { u32 who, slot; };
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __type(key, struct of);
+    __type(value, u64);
+    __uint(max_entries, 64);
+} by_who SEC(".maps");
+SEC("syscall") int count(u32 *number)
+{
+    u32 slot = *number;
+    struct of key = { slot % 2, slot };
+    u64 one = 1, *times = bpf_map_lookup_elem(&slots, &slot);
+
+    if (times)
+        (*times)++;
+    times = bpf_map_lookup_elem(&by_who, &key);
+    if (times)
+        (*times)++;
+    else
+        bpf_map_update_elem(&by_who, &key, &one, BPF_ANY);
+    return 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.fixture
+def counting(lab):
+    with lab.load(SLOTS) as obj:
+        yield obj
+
+
+def hit(obj, *slots):
+    for slot in slots:
+        obj.programs["count"].test_run(ctx=slot.to_bytes(4, "little"))
+
+
+def test_a_map_of_slots_is_followed(counting):
+    hit(counting, 3, 3)
+    with bl.live(counting.maps["slots"], unit="us") as live:
+        hit(counting, 0, 3, 4)
+        until(lambda: live._follower.count == 3, "what came since")
+    picture = live._follower.picture()
+    # bucket 1 + slot: 2**slot to 2**(slot+1) - 1; the totals have what was there before, the heat has not
+    assert {n: int(picture.totals[0, n]) for n in np.flatnonzero(picture.totals[0])} == {1: 1, 4: 3, 5: 1}
+    assert {int(n): int(picture.heat[n].sum()) for n in np.flatnonzero(picture.heat.sum(axis=1))} == {1: 1, 4: 1, 5: 1}
+    assert live.frame["count"].tolist() == [1, 0, 0, 3, 1] and live.lost == 0 and live._last["count"] == 3
+
+
+def test_several_histograms_of_one_map(counting):
+    with bl.live(counting.maps["by_who"], unit="us", by="who", step=10) as live:
+        hit(counting, 2, 2, 3)
+        until(lambda: live._follower.count == 3, "what came")
+    picture = live._follower.picture()
+    assert sorted(picture.groups) == ["0", "1"] and picture.totals[:, 2:4].sum() == 3
+    assert live.frame.groupby("who")["count"].sum().to_dict() == {"0": 2, "1": 1}
+
+
+def test_a_map_that_is_emptied_meanwhile(counting):
+    slots = counting.maps["slots"]
+    with bl.live(slots, unit="us") as live:
+        hit(counting, 5, 5)
+        until(lambda: live._follower.count == 2, "two")
+        slots[5] = [0] * len(slots[5])
+        until(lambda: live._follower._before["events"][6] == 0, "the look at the empty map")
+        hit(counting, 5)
+        until(lambda: live._follower.count == 3, "the third")
+
+
+def test_maps_that_are_no_histogram(lab, counting):
+    with pytest.raises(ValueError, match="say the unit of what map 'slots' counts"):
+        bl.live(counting.maps["slots"])
+    m = lab.create_map("hash", "u32", "u64", 8)
+    with pytest.raises(TypeError, match="only an array of slots is a histogram"):
+        bl.live(m, unit="ns")
+    m.close()
+    m = lab.create_map("array", "u32", "u64", 100)
+    with pytest.raises(TypeError, match="has 100 slots, more than 65"):
+        bl.live(m, unit="ns")
+    m.close()
+
+
+def test_it_ends_with_its_map(counting):
+    live = bl.live(counting.maps["slots"], unit="us")
+    counting.close()
+    assert live.wait(10) and live._follower.ending

@@ -12,11 +12,12 @@ import anywidget
 import pandas as pd
 import traitlets
 
-from ..follow import KEPT, Follower
+from ..follow import KEPT, EventsFollower, Following, SlotsFollower
 from .feed import CellWatch
 
 if TYPE_CHECKING:
     from ..events import Events
+    from ..map import Map
 
 _STATIC = Path(__file__).parent / "static"
 EVERY_S = 0.1  # from one picture to the next
@@ -47,13 +48,13 @@ class Live(anywidget.AnyWidget):
     _missing = traitlets.Bytes(b"").tag(sync=True)
     view = traitlets.Enum(VIEWS, "rate").tag(sync=True)
 
-    def __init__(self, follower: Follower, view: str, unit: str, title: str):
+    def __init__(self, follower: Following, view: str, unit: str, title: str):
         self._follower = follower
         self._wants: dict[str, tuple[float, contextvars.Context]] = {}
         self._lock = threading.Lock()
         self._cells = CellWatch()
         self._drawn = threading.Event()  # the last picture is in the model
-        about = {"title": title, "unit": unit, "value": follower.value, "by": follower.by, "views": VIEWS if follower.value else VIEWS[:1]}
+        about = {"title": title, "unit": unit, "value": follower.value, "by": follower.by, "step": follower.step, "views": VIEWS if follower.value else VIEWS[:1]}
         super().__init__(_about=about, _last=None, view=view)
         self.on_msg(lambda _, content, buffers: self._hear(content))
         threading.Thread(target=self._feed, name="bpflab-live-views", daemon=True).start()
@@ -62,7 +63,7 @@ class Live(anywidget.AnyWidget):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The events until now, as `Events.read` gives them."""
+        """The events until now, as `Events.read` gives them; of a map its buckets."""
         return self._follower.frame()
 
     @property
@@ -85,7 +86,7 @@ class Live(anywidget.AnyWidget):
     def stop(self) -> None:
         """Stop taking events; what has come is in `frame`. Raises what the stream failed with."""
         self._end()
-        if self._follower.error is not None and not self._follower.events.closed:
+        if self._follower.error is not None and not self._follower.source_closed:
             raise self._follower.error
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -126,7 +127,7 @@ class Live(anywidget.AnyWidget):
     def _hear(self, request: dict) -> None:
         self._cells.heard = True
         if request["do"] == "stop":
-            self._follower.stream.end()
+            self._follower.end()
         elif request["do"] == "rest":
             with self._lock:
                 self._wants.pop(request["view"], None)
@@ -191,7 +192,7 @@ class Live(anywidget.AnyWidget):
 
 
 def live(
-    events: Events,
+    events: Events | Map,
     value: str | None = None,
     *,
     by: str | None = None,
@@ -202,13 +203,16 @@ def live(
     time: str | None = None,
     keep: int = KEPT,
     title: str = "",
+    step: float | None = None,
+    first: int | None = None,
 ) -> Live:
-    """Draw events while they come. The next cells run meanwhile; the workload belongs there.
+    """Draw events while they come, or a histogram that a program counts in the kernel. The next cells run meanwhile; the workload belongs there.
 
     Parameters
     ----------
-    events : Events
-        Of `obj.events()`. Nobody else may read them meanwhile: each event is seen once.
+    events : Events or Map
+        Of `obj.events()`. Nobody else may read them meanwhile: each event is seen once. Or a map of slots, as `bl.histogram` takes
+        it: then nothing can be lost, and `.frame` has its buckets.
     value : str, optional
         A column of numbers: a histogram by powers of two, and a heat map of it over time, are drawn as well.
     by : str, optional
@@ -227,6 +231,8 @@ def live(
     keep : int
         Rows of the frame; older ones are dropped, and counted in `.dropped`.
     title : str
+    step, first
+        Of a map: the width of a slot where the program divides; which slot the values 0 and 1 have (see `bl.histogram`).
 
     Returns
     -------
@@ -240,12 +246,17 @@ def live(
     ValueError
         There is a value without a unit.
     """
-    if value and not unit:
-        raise ValueError(f"say the unit of '{value}': unit='ns', 'us', 'bytes'; a picture without one says nothing")
     if window <= 0 or (seconds is not None and seconds <= 0):
         raise ValueError("window and seconds are more than 0")
+    if hasattr(events, "max_entries"):
+        if not unit:
+            raise ValueError(f"say the unit of what map '{events.name}' counts: unit='ns', 'us', 'bytes'; a picture without one says nothing")
+        follower: Following = SlotsFollower(events, first, step, by, window, seconds)
+        return Live(follower, view or "histogram", unit, title or events.name)
+    if value and not unit:
+        raise ValueError(f"say the unit of '{value}': unit='ns', 'us', 'bytes'; a picture without one says nothing")
     if view is not None and (view not in VIEWS or (view != "rate" and not value)):
         raise ValueError(f"view is one of {', '.join(VIEWS)}, and all but the rate need value=, a column of numbers")
-    follower = Follower(events, value, by, time, window, keep, seconds)
+    follower = EventsFollower(events, value, by, time, window, keep, seconds)
     title = title or (f"{value} of {events._map.name}" if value else f"events of {events._map.name}")
     return Live(follower, view or ("histogram" if value else "rate"), unit, title)

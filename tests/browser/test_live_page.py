@@ -82,9 +82,12 @@ class Live:
         )
 
 
-def test_it_draws_while_a_cell_runs_and_stops_by_its_button(notebook, show):
+@pytest.mark.here
+def test_it_draws_while_a_cell_runs_and_stops_by_its_button(notebook, show, tmp_path):
+    enough = tmp_path / "enough"
     live = show("bl.live(obj.events(), by='comm')")
-    notebook.run("lab.sh('for i in $(seq 200); do " + WRITER.format(size=100, count=50) + "; sleep 0.02; done', timeout=120)", wait=False)
+    busy = f"until [ -e {enough} ]; do {WRITER.format(size=100, count=50)}; sleep 0.02; done"
+    notebook.run(f"lab.sh({busy!r}, timeout=300)", wait=False)
     notebook.page.wait_for_function("() => +document.querySelector('.bpflab-live').dataset.count > 500")
     first = live.count()
     notebook.page.wait_for_function("first => +document.querySelector('.bpflab-live').dataset.count > first + 500", arg=first)
@@ -95,6 +98,7 @@ def test_it_draws_while_a_cell_runs_and_stops_by_its_button(notebook, show):
     expect(live.stop).to_be_hidden()
     # the cell is still at work: the stop did not wait for it
     assert notebook.page.locator(".jp-InputPrompt", has_text="[*]").count() == 1
+    enough.touch()
     expect(notebook.page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0)
     shown = live.count()
     assert notebook.execute("print(len(live.frame), live.running)").split() == [str(shown), "False"]
@@ -147,6 +151,20 @@ def test_histogram_and_heat_map(notebook, show):
             if live.root.locator(".bl-tip").is_visible():
                 found.add(live.root.locator(".bl-tip").inner_text())
     assert any(text.startswith("dd\n2 KiB to 4 KiB: 5,000") for text in found), found
+
+
+def test_a_histogram_that_the_kernel_counts(notebook, show):
+    notebook.execute("slots = lab.create_map('array', 'u32', 'u64', 32, name='sizes')")
+    live = show("bl.live(slots, unit='bytes')")
+    expect(live.root.get_by_role("heading")).to_have_text("sizes")
+    notebook.execute("slots[10] = 7; slots[12] = 3")
+    expect(live.state).to_contain_text("10 events")
+    live.root.get_by_role("button", name="heat map").click()
+    expect(live.root).to_have_attribute("data-drawn", "heat map")
+    assert live.ink() > 20
+    live.stop.click()
+    expect(live.state).to_contain_text("stopped")
+    assert notebook.execute("print(live.frame.to_dict('list'))").strip() == "{'low': [1024, 2048, 4096], 'high': [2047, 4095, 8191], 'count': [7, 0, 3]}"
 
 
 def test_a_later_view_has_the_end_of_it(notebook, show):

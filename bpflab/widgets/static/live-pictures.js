@@ -144,7 +144,8 @@ class Pictures {
   }
 
   label(bucket) {
-    const { unit } = this.about;
+    const { unit, step } = this.about;
+    if (step) return scaled(bucket * step, unit);
     if (!bucket) return `0 ${unit}`;
     return scaled(2 ** (bucket - 1), unit);
   }
