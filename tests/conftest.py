@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 
@@ -17,6 +18,8 @@ import waiting
 from bpflab.machines import keeper, vm
 
 os.environ[kernelstate.RUN] = uuid.uuid4().hex  # every process of this run inherits it
+# what nohup or a script's & starts is born deaf to Ctrl-C, and so would be all that the tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):
