@@ -54,15 +54,15 @@ def _layers(diff: Diff, before: str, after: str) -> str:
         if not groups or groups[-1][0] != row.layer:
             groups.append((row.layer, []))
         groups[-1][1].append(row)
-    known = {layer.name: layer for packet in (diff.before, diff.after) for layer in packet.layers}
+    known = {(side, layer.name): layer for side, packet in enumerate((diff.before, diff.after)) for layer in packet.layers}
     parts = []
     for name, rows in groups:
         differs = any(row.state != "same" for row in rows)
         head = f"<tr><th></th><th></th><th>{escape(before)}</th><th>{escape(after)}</th></tr>" if differs else ""
         cells = [_row(diff, row) if differs else _plain(row.after) for row in rows]
         states = {row.state for row in rows}
-        kind = states.pop() if len(states) == 1 else "changed" if differs else "same"
-        parts.append(_layer(known[name], [head, *cells], opened=differs, kind=kind))
+        kind = states.pop() if len(states) == 1 else "changed"
+        parts.append(_layer(known[kind != "gone", name], [head, *cells], opened=differs, kind=kind))
     return "".join(parts)
 
 

@@ -187,7 +187,7 @@ def preview(data: bytes) -> str:
     if not any(data):
         return f"{size}, all zero" if len(data) > 1 else "1 byte, zero"
     if all(32 <= b < 127 or b in b"\r\n\t" for b in head):
-        text = head.decode("ascii").replace("\r\n", "⏎").replace("\n", "⏎").replace("\r", "⏎").replace("\t", " ")
+        text = head.decode("ascii").replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
         return f"{size}: “{text}{'…' if len(data) > _PREVIEW else ''}”"
     return f"{size}: {data[:16].hex(' ')}{' …' if len(data) > 16 else ''}"
 
