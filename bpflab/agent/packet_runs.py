@@ -2,21 +2,27 @@
 
 import ctypes
 import struct
+from array import array
 
 from .syscalls import PROG_TEST_RUN, Attr, bpf
 
 _ROOM = 256 + 4096  # bytes by which a program may make a packet longer
 _CTX_ROOM = 1024  # struct __sk_buff grows with the kernel
-# places in union bpf_attr
-_RETVAL, _SIZE_IN, _SIZE_OUT, _DATA_IN, _DATA_OUT, _REPEAT, _DURATION, _CTX_SIZE_OUT = 4, 8, 12, 16, 24, 32, 36, 44
+# union bpf_attr from data_size_in to ctx_size_out, and what it says afterwards: retval, data_size_in, data_size_out
+_REQUEST = struct.Struct("IIQQIIII")
+_REQUEST_AT, _RETVAL_AT, _DURATION_AT, _CTX_SIZE_AT = 8, 4, 36, 44
+_RETVAL_SIZES = struct.Struct("III")
 
 
-def run(fd, packets, repeat, ctx, xdp, seen_from):
+def run(fd, joined, sizes, repeat, ctx, xdp, seen_from):
     """Run a program once on each packet, and then, where `repeat` is more than 1, so many times for the clock.
 
     Parameters
     ----------
-    packets : list of bytes
+    joined : bytes
+        All packets, one behind the other: a list of them takes longer to travel than the runs take.
+    sizes : bytes
+        Of each, as int32.
     ctx : bytes
         The context before. Of struct xdp_md, `data_end` is set for each packet.
     xdp : bool
@@ -26,45 +32,45 @@ def run(fd, packets, repeat, ctx, xdp, seen_from):
 
     Returns
     -------
-    list of tuple
-        For each: 0, return value, nanoseconds of one run, the data after, the context after; data is None when it is the same as before. Or
-        the errno alone.
+    numbers : bytes
+        Five int64 for each packet: errno; return value; nanoseconds of one run; bytes of the packet after, -1 when it is the same as before;
+        which of the contexts.
+    data : bytes
+        The packets after that are not the same, one behind the other.
+    contexts : list of bytes
+        The different contexts after.
     """
-    room = max(map(len, packets), default=0) + _ROOM
+    sizes = array("i", sizes)
+    room = max(sizes, default=0) + _ROOM
     data_out = ctypes.create_string_buffer(room)
     ctx_in = ctypes.create_string_buffer(ctx, len(ctx))
     ctx_out = ctypes.create_string_buffer(_CTX_ROOM)
-    out, context_out = ctypes.addressof(data_out), ctypes.addressof(ctx_out)
-    # one buffer for all packets: making one for each takes longer than a run does
-    joined = b"".join(packets)
     data_in = ctypes.create_string_buffer(joined, max(len(joined), 1))
-    place = ctypes.addressof(data_in)
-    attr = Attr("IIIIQQIIIIQQII", fd, 0, 0, 0, 0, out, 1, 0, len(ctx), 0, ctypes.addressof(ctx_in), context_out, 0, 0)
-    found = []
-    for packet in packets:
-        size = len(packet)
+    out, start = ctypes.addressof(data_out), ctypes.addressof(data_in)
+    attr = Attr("I36xII", fd, len(ctx), 0)
+    attr.set("QQII", 48, ctypes.addressof(ctx_in), ctypes.addressof(ctx_out), 0, 0)
+    numbers, after, contexts = array("q"), [], {}
+    buffer, request, answer, at = attr.buffer, _REQUEST.pack_into, _RETVAL_SIZES.unpack_from, 0
+    for size in sizes:
         if xdp:
             struct.pack_into("I", ctx_in, 4, size)
-        attr.set("I", _SIZE_IN, size)
-        attr.set("Q", _DATA_IN, place)
-        attr.set("Q", _DATA_OUT, out)
-        attr.set("I", _REPEAT, 1)
-        attr.set("I", _SIZE_OUT, room)
-        attr.set("I", _CTX_SIZE_OUT, _CTX_ROOM)
-        place += size
+        place = start + at
+        request(buffer, _REQUEST_AT, size, room, place, out, 1, 0, len(ctx), _CTX_ROOM)
         try:
             bpf(PROG_TEST_RUN, attr)
-            retval, after = attr.get("I", _RETVAL), ctypes.string_at(out, attr.get("I", _SIZE_OUT))
-            context = ctypes.string_at(context_out, attr.get("I", _CTX_SIZE_OUT))
-            if repeat > 1:
-                attr.set("I", _REPEAT, repeat)
-                attr.set("Q", _DATA_OUT, 0)  # what so many runs make of the packet does not matter, and may not fit
-                attr.set("I", _SIZE_OUT, 0)
-                attr.set("I", _CTX_SIZE_OUT, _CTX_ROOM)
+            retval, _, length = answer(buffer, _RETVAL_AT)
+            data = ctypes.string_at(out, length)
+            context = ctypes.string_at(ctx_out, attr.get("I", _CTX_SIZE_AT))
+            if repeat > 1:  # what so many runs make of the packet does not matter, and may not fit
+                request(buffer, _REQUEST_AT, size, 0, place, 0, repeat, 0, len(ctx), _CTX_ROOM)
                 bpf(PROG_TEST_RUN, attr)
         except OSError as error:
-            found.append((error.errno,))
-            continue
-        same = len(after) == size and after[seen_from:] == packet[seen_from:]
-        found.append((0, retval, attr.get("I", _DURATION), None if same else after, context))
-    return found
+            numbers.extend((error.errno, 0, 0, -1, 0))
+        else:
+            same = length == size and data[seen_from:] == joined[at + seen_from : at + size]
+            if not same:
+                after.append(data)
+            which = contexts.setdefault(context, len(contexts))
+            numbers.extend((0, retval, attr.get("I", _DURATION_AT), -1 if same else length, which))
+        at += size
+    return numbers.tobytes(), b"".join(after), list(contexts)

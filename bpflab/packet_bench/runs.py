@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from .. import verdicts
@@ -70,22 +71,26 @@ class _Bench:
             raise TypeError("an XDP program's context is made of the packet; to run it on a struct xdp_md of yours: prog.test_run(packet, ctx=...)")
         return bytes(ctx)
 
-    def run(self, packets: list[bytes]) -> list[tuple]:
+    def run(self, packets: list[bytes]) -> _Found:
+        sizes = np.fromiter(map(len, packets), np.int32, len(packets))
+        arguments = (b"".join(packets), sizes.tobytes(), self.repeat, self.ctx, self.xdp, self.seen_from)
         try:
-            return self.program._lab.ask("packet_runs.run", self.fd, packets, self.repeat, self.ctx, self.xdp, self.seen_from)
+            numbers, data, contexts = self.program._lab.ask("packet_runs.run", self.fd, *arguments)
         except AgentError as error:
             raise error.blame(f"program '{self.program.name}' does not run") from None
+        return _Found(np.frombuffer(numbers, np.int64).reshape(-1, 5), data, contexts)
 
     def refused(self, size: int, number: int) -> str:
-        return refusal.packet(self.kind, size, number)
+        return refusal.packet(self.kind, size, number) or str(BpfError("the kernel refuses it", number))
 
     def one(self, data: bytes) -> BenchRun:
-        (found,) = self.run([data])
-        if found[0]:
-            why = self.refused(len(data), found[0])
-            raise BpfError(f"program '{self.program.name}' does not run on this packet{': ' if why else ''}{why}", found[0])
-        _, retval, ns, after, context = found
-        after = data if after is None else after
+        found = self.run([data])
+        number, retval, ns, _, _ = found.numbers[0].tolist()
+        if number:
+            why = refusal.packet(self.kind, len(data), number)
+            raise BpfError(f"program '{self.program.name}' does not run on this packet{': ' if why else ''}{why}", number)
+        after = found.after().get(0, data)
+        context = found.contexts[0]
         metadata, notes = b"", []
         if self.xdp:
             start = _XDP_MD.unpack_from(context)[0]
@@ -137,26 +142,35 @@ class _Bench:
                 raise type(error)(f"packet {name!r}: {error}") from None
         return self._frame(names, packets, self.run(packets), expected)
 
-    def _frame(self, names, packets, found, expected) -> pd.DataFrame:
-        said = {value: verdicts.name_of(value, self.kind, self.names) for value in {row[1] for row in found if not row[0]}}
-        verdict = [said[row[1]] if not row[0] else None for row in found]
-        changed = [self._changed(packet, row) for packet, row in zip(packets, found)]
-        ns = [row[2] if not row[0] else None for row in found]
-        columns = {"name": names, "verdict": pd.array(verdict, "str"), "changed": pd.array(changed, "Int64"), "ns": pd.array(ns, "Int64")}
+    def _frame(self, names, packets, found: _Found, expected) -> pd.DataFrame:
+        number, retval, ns, _, which = found.numbers.T
+        refused = number != 0
+        values, index = np.unique(retval, return_inverse=True)
+        verdict = np.array([verdicts.name_of(int(value), self.kind, self.names) for value in values], object)[index]
+        verdict[refused] = None
+        changed = np.zeros(len(packets), np.int64)
+        for i, after in found.after().items():
+            start = _XDP_MD.unpack_from(found.contexts[which[i]])[0] if self.xdp else self.seen_from
+            changed[i] = changed_bytes(packets[i][self.seen_from :], after[start:])
+        columns = {"name": names, "verdict": pd.array(verdict, "str")}
+        columns |= {name: pd.arrays.IntegerArray(values.copy(), refused) for name, values in (("changed", changed), ("ns", ns))}
         if any(wanted is not None for wanted in expected):
             columns["expected"] = pd.array(expected, "str")
             columns["ok"] = pd.array([None if want is None else want == got for want, got in zip(expected, verdict)], "boolean")
-        if any(row[0] for row in found):
-            why = [row[0] and (self.refused(len(p), row[0]) or str(BpfError("the kernel refuses it", row[0]))) for p, row in zip(packets, found)]
-            columns["refused"] = pd.array([text or "" for text in why], "str")
+        if refused.any():
+            columns["refused"] = pd.array([self.refused(len(p), int(n)) if n else "" for p, n in zip(packets, number)], "str")
         return pd.DataFrame(columns)
 
-    def _changed(self, packet: bytes, row: tuple) -> int | None:
-        if row[0]:
-            return None
-        after = row[3]
-        if after is None:
-            return 0
-        if self.xdp:
-            after = after[_XDP_MD.unpack_from(row[4])[0] :]
-        return changed_bytes(packet[self.seen_from :], after[self.seen_from :])
+
+class _Found:
+    """What the agent gave back: a row of numbers for each packet (errno, return value, ns, bytes after or -1, context)."""
+
+    def __init__(self, numbers: np.ndarray, data: bytes, contexts: list[bytes]):
+        self.numbers, self.data, self.contexts = numbers, data, contexts
+
+    def after(self) -> dict[int, bytes]:
+        """The packets that are not as they were, by their place in the table."""
+        sizes = self.numbers[:, 3]
+        rows = np.flatnonzero(sizes >= 0)
+        ends = np.cumsum(sizes[rows])
+        return {int(row): self.data[end - sizes[row] : end] for row, end in zip(rows, ends.tolist())}
