@@ -97,20 +97,18 @@ def hex_rows(packet: Packet, marked: np.ndarray, title: str) -> str:
     owner = np.full(len(packet), -1)
     for number, field in enumerate(packet.fields):
         owner[field.offset : field.offset + field.size] = number
-    lines, expected = [], 0
+    lines, at = [], 0
     for row in wanted:
-        if row > expected:
-            lines.append(_gap(row - expected))
+        lines.append(_gap(row * WIDTH - at))
         lines.append(_hex_row(packet, marked, owner, row * WIDTH))
-        expected = row + 1
-    if expected < total:
-        lines.append(_gap(total - expected))
+        at = (row + 1) * WIDTH
+    lines.append(_gap(len(packet) - at))
     head = f"<h5>{escape(title)} <span>{len(packet):,} bytes</span></h5>" if title else ""
     return f'<div class="bp-hex">{head}<pre>{"".join(lines) or "no bytes"}</pre></div>'
 
 
-def _gap(rows: int) -> str:
-    return f'<span class="bp-soft">      … {rows * WIDTH:,} bytes more, the same\n</span>' if rows else ""
+def _gap(size: int) -> str:
+    return f'<span class="bp-soft">      … {size:,} bytes more\n</span>' if size > 0 else ""
 
 
 def _hex_row(packet: Packet, marked: np.ndarray, owner: np.ndarray, start: int) -> str:

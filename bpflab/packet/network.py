@@ -193,6 +193,8 @@ def ah(r: Reader):
     r.begin("AH")
     following = r.take(1, "next header", NEXT_HEADERS)
     length = r.take(1, "header length", lambda d: f"{4 * (d[0] + 2)} bytes")
+    if length < 1:
+        r.note(f"its header length of {4 * (length + 2)} bytes is less than 12")
     r.take(2, "reserved")
     r.take(4, "SPI", lambda d: f"0x{d.hex()}")
     r.take(4, "sequence number")

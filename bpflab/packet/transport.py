@@ -61,13 +61,13 @@ def udp(r: Reader):
     length = r.take(2, "length")
     there = r.end - start
     stored = r.take(2, "checksum", _hex)
-    if length < 8 and (length or not r.whole):
+    if length < 8:
         r.note(f"its length of {length} is less than its header's 8 bytes")
     elif length > there:
         # the first of several fragments has less than the whole, and is right
         if r.whole:
             r.note(f"cut short: its length says {length:,} bytes, {there:,} are there")
-    elif length:
+    else:
         r.ends_at(start + length, f"UDP length {length}")
         if stored:
             _check(r, 3, 17, start)
