@@ -14,6 +14,8 @@ from .. import lab as lab_
 from ..compiler import CSource
 from ..errors import BpfError, CommandError, LabError, NotSupportedError
 from ..machines import AgentError
+from ..packet import Field, fields
+from ..packet import packet_bytes as bytes_of
 from ..program import Program
 from . import blocks, classic, classic_run, classic_text, ebpf, image
 from .classic import ClassicInsn
@@ -21,7 +23,6 @@ from .context import MEMBERS, has_link_header, sees_packet
 from .ebpf import Insn
 from .ebpf_run import Machine
 from .helpers import MapCopy
-from .packet import Field, fields
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -81,18 +82,13 @@ class Run:
 
 
 def packet_bytes(packet: Any) -> bytes:
-    """The bytes of a packet: bytes, or something that makes them (a scapy packet).
+    """The bytes of a packet that the kernel's test run can take; see `bpflab.packet.packet_bytes`.
 
     Raises
     ------
     TypeError, ValueError
     """
-    if isinstance(packet, (bytes, bytearray, memoryview)):
-        data = bytes(packet)
-    elif hasattr(packet, "__bytes__"):
-        data = bytes(packet)
-    else:
-        raise TypeError(f"a packet is bytes, not {type(packet).__name__}; give for example bytes.fromhex('...'), or bytes(60)")
+    data = bytes_of(packet)
     if len(data) > MAX_PACKET:
         raise ValueError(f"the packet has {len(data):,} bytes; give at most {MAX_PACKET:,}")
     return data
