@@ -105,7 +105,7 @@ def run(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str 
     if isinstance(source, (Path, CSource)) or isinstance(source, str) and ("SEC(" in source or re.search(r"\.(c|o)$", source.strip())):
         return _loaded(source, data, ctx, lab, check)
     if isinstance(source, str):
-        return _classic(_filter(source, lab), data, _filter_name(source), lab if check else None)
+        return _classic(compile_filter(source, lab), data, _filter_name(source), lab if check else None)
     # a map, an object, a dict and a DataFrame can be iterated over, but have no rows of instructions
     if hasattr(source, "items") or not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
         raise TypeError(
@@ -125,7 +125,7 @@ def _filter_name(text: str) -> str:
     return "classic filter" if classic.looks_like_dump(text) or classic_text.is_text(text) else text
 
 
-def _filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
+def compile_filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
     if classic.looks_like_dump(text):
         return classic.parse(text)
     if classic_text.is_text(text):
