@@ -71,7 +71,8 @@ class Server:
                     break
                 for key, _ in self.poll.select(left):
                     key.data(key.fileobj)
-            for sock in (self.sock, self.woken, *self.open):
+            streams = () if self.kind == "udp" else tuple(self.open)
+            for sock in (self.sock, self.woken, *streams):
                 sock.close()
 
     def _stop(self, _):
