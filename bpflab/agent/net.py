@@ -73,7 +73,7 @@ def create(plan):
             batch(host["name"], [line for one in host["interfaces"] if one["makes"] for line in _pair(host["name"], one)])
         for host in plan:
             batch(host["name"], _lines(host))
-            batch(host["name"], [f"fdb add {mac} dev {port} master static" for mac, port in host["ports"]], "bridge")
+            batch(host["name"], [f"fdb replace {mac} dev {port} master static" for mac, port in host["ports"]], "bridge")
         numbers = [in_netns(path_of(host["name"]), _indexes, host) for host in plan]
         for host in plan:
             if not host["switch"]:

@@ -54,7 +54,7 @@ class Server:
         self.sock = in_netns(netns, _listening, kind, port)
         self.port = self.sock.getsockname()[1]
         self.start, self.seconds = time.time(), seconds
-        self.records, self.open, self.dropped = [], {}, 0
+        self.records, self.open, self.accepted, self.dropped = [], {}, 0, 0
         self.woken, self._wake = socket.socketpair()
         self.why = ""
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -81,10 +81,11 @@ class Server:
     def _accept(self, listener):
         with contextlib.suppress(OSError):
             sock, address = listener.accept()
-            if len(self.records) + len(self.open) >= self.most:
+            if self.accepted >= self.most:
                 self.dropped += 1
                 sock.close()
                 return
+            self.accepted += 1
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.open[sock] = {"time": time.time(), "peer": _plain(address), "received": 0, "sent": 0, "left": b"", "head": b""}

@@ -126,7 +126,9 @@ class Capture:
 
     def _set(self, data: np.ndarray, parts: list, start: float) -> None:
         self._data, self._start = data, start
-        heads = _places(data, parts)[: self._most]
+        places = _places(data, parts)
+        heads = places[: self._most]
+        self.lost += len(places) - len(heads)
         self._heads = _headers(data, heads)
         self._starts = heads + self._heads["mac"]
         self._lengths = self._heads["snaplen"].astype(np.int64)

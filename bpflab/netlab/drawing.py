@@ -105,9 +105,9 @@ class _Reader:
             groups.append(self._group())
         mtu = self._options()
         for left, right in zip(groups, groups[1:], strict=False):
-            for a, place in left:
-                for b, other in right:
-                    self._join(a, b, mtu, other if b != a else place)
+            for a, _ in left:
+                for b, place in right:
+                    self._join(a, b, mtu, place)
 
     def _tokens(self, line: str) -> list[tuple[int, str]]:
         found, at = [], 0
@@ -128,7 +128,7 @@ class _Reader:
         return text.startswith("--") if kind == "--" else text == kind
 
     def _error(self, at: int, what: str, number: int = 0, text: str | None = None) -> DrawingError:
-        return DrawingError(what, number or self.number, at, self.text if text is None else text)
+        return DrawingError(what, number or self.number, at, (self.text if text is None else text).rstrip())
 
     def _fail(self, what: str):
         raise self._error(self.tokens[self.next][0], what)
