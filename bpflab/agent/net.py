@@ -7,7 +7,6 @@ those the interfaces. Nothing has to be recorded for the end.
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import os
 import socket

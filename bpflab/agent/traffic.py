@@ -144,7 +144,7 @@ class Messages:
     def __init__(self, messages):
         self._keep = []
         heads, parts = bytearray(), bytearray()
-        for data, address in messages:
+        for data, _ in messages:
             parts += struct.pack("QQ", self._place(data), len(data))
         self._parts = self._buffer(bytes(parts))
         for i, (_, address) in enumerate(messages):

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import os
 import struct
 import subprocess
 
@@ -62,6 +63,12 @@ def impair(ends, delay, loss):
     return "netem"
 
 
+def forget(hosts):
+    """Of hosts that are about to go: a link would outlive its interface, and its program with it."""
+    for key in [key for key in _losing if key[0] in hosts]:
+        detach(_losing.pop(key))
+
+
 def _lose(ends, loss, said):
     """A program that drops by chance where the host sends."""
     limit = min(int(loss / 100 * (1 << 32)), (1 << 32) - 1)
@@ -88,7 +95,5 @@ def _lose(ends, loss, said):
     except OSError as error:
         raise Refused("NoNetem", f"{said}, and no tcx either", error.errno) from None
     finally:
-        import os
-
         os.close(program)
     return "tcx program"

@@ -83,9 +83,9 @@ def say(text: str) -> None:
 
 
 def measures() -> list[Measure]:
-    from . import explanations, far, maps, packet_bench, rings, start, vms
+    from . import drops, explanations, far, maps, packet_bench, rings, start, vms
 
-    return [*maps.MEASURES, *rings.MEASURES, *start.MEASURES, *explanations.MEASURES, *packet_bench.MEASURES, *far.MEASURES, *vms.MEASURES]
+    return [*maps.MEASURES, *rings.MEASURES, *start.MEASURES, *explanations.MEASURES, *packet_bench.MEASURES, *drops.MEASURES, *far.MEASURES, *vms.MEASURES]
 
 
 def _line(row: Row) -> str:

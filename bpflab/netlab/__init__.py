@@ -109,6 +109,8 @@ class Netlab:
         if self._lab.alive:
             for end in self._owned:
                 end()
+            if self._links:
+                self._lab.ask("wire.forget", list(self._nodes))
             self._lab.ask("net.close", list(self._nodes))
 
     def __enter__(self):
