@@ -144,7 +144,7 @@ class Traffic:
             return self._lab.ask(name, *arguments)
         except AgentError as error:
             number = error.payload["errno"]
-            if name == "traffic.flood_frames" and number in (errno.EINVAL, errno.EOPNOTSUPP, 524):
+            if name == "frames.flood" and number in (errno.EINVAL, errno.EOPNOTSUPP, 524):
                 remedy = 'use way="socket"; the sender\'s interface must be a veth or another device that sends XDP frames'
                 raise NotSupportedError("XDP test runs with live frames (5.18)", self._lab.where, str(error), number, remedy) from None
             if not number:
@@ -237,7 +237,7 @@ class Traffic:
         elif way == "frames":
             if size > 3000:
                 raise ValueError(f"a live frame fits into a page with its headers: 3,000 bytes of payload at most, not {size:,}")
-            about = self._ask(address, "traffic.flood_frames", _token.get(), self.netns, *common, _sources(source, flows, ":" in address))
+            about = self._ask(address, "frames.flood", _token.get(), self.netns, *common, _sources(source, flows, ":" in address))
         else:
             raise ValueError(f'way is "socket" or "frames", not {way!r}')
         return Sent(about["sent"], about["refused"], about["seconds"], _why(about["errno"]))
