@@ -363,6 +363,26 @@ def test_names_of_tcx():
     assert verdicts.unknown(99, "sched_cls", verdicts.names("sched_cls")).endswith("takes it for TC_ACT_UNSPEC")
 
 
+def test_wanted_names():
+    tc, tcx = verdicts.names("sched_cls"), verdicts.names("sched_cls", "tcx_ingress")
+    assert verdicts.wanted("TCX_DROP", "sched_cls", tc) == "TC_ACT_SHOT" == verdicts.wanted("TC_ACT_SHOT", "sched_cls", tc)
+    assert verdicts.wanted("TC_ACT_SHOT", "sched_cls", tcx) == "TCX_DROP" == verdicts.wanted(2, "sched_cls", tcx)
+    with pytest.raises(bl.UnknownNameError, match="'TCX_DROP'"):
+        verdicts.wanted("TCX_DORP", "sched_cls", tc)
+    with pytest.raises(bl.UnknownNameError, match="there are: drop, keep"):
+        verdicts.wanted("XDP_DROP", "socket_filter", {})
+
+
+@pytest.mark.filterwarnings("ignore::bpflab.bcc.BccWarning")
+def test_programs_of_bcc(lab):
+    with lab.bcc("int f(struct xdp_md *ctx) { return XDP_DROP; }\nint g(struct __sk_buff *skb) { return 2; }") as obj:
+        assert obj.programs["f"].bench(PACKETS["tcp"]).verdict == "XDP_DROP"
+        with pytest.raises(bl.BpfError, match="not loaded, since nothing tells its type"):
+            obj.programs["g"].bench(PACKETS["tcp"])
+        obj.programs["g"].load("sched_cls")
+        assert obj.programs["g"].bench([PACKETS["tcp"]]).verdict.tolist() == ["TC_ACT_SHOT"]
+
+
 def test_scapys_own_view_of_what_is_left(programs):
     """The packet afterwards is a packet for others, too."""
     after = programs["encapsulate"].bench(SEEDS["tcp"]).after

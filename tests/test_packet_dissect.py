@@ -113,8 +113,8 @@ def test_checksums():
     data[22] -= 1  # the TTL
     packet = dissect(bytes(data))
     said = packet["IPv4 checksum"].said
-    assert "wrong" in said and packet["TCP checksum"].said.endswith("right")  # which does not take in the TTL
-    data[24:26] = int(said.partition("wrong: 0x")[2][:4], 16).to_bytes(2, "big")
+    assert "wrong" in said and packet["TCP checksum"].said.endswith(", right")  # which does not take in the TTL
+    data[24:26] = int(said.partition("should be 0x")[2][:4], 16).to_bytes(2, "big")
     assert dissect(bytes(data))["IPv4 checksum"].said.endswith(", right")
     assert dissect(bytes(data))["IPv4 checksum"].value != right
     data[-1] ^= 1
