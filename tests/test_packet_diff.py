@@ -136,10 +136,10 @@ def test_views_have_every_field(name):
 
 def test_html_lights_what_differs():
     page = packet_html.of_diff(diff(PLAIN, TAGGED))
-    lit = re.findall(r"<i title=\"([^\"]*)\" class=bp-lit>([^<]*)</i>", page)
+    lit = re.findall(r"<i title=\"([^\"]*)\" class=pk-lit>([^<]*)</i>", page)
     assert " ".join(data for _, data in lit) == "81 00 00 09"
     assert [title for title, _ in lit] == ["12: Ethernet EtherType = VLAN", "14: VLAN tag = id 9"]
-    assert re.findall(r"bp-(new|gone|changed)\"", page)
+    assert re.findall(r"pk-(new|gone|changed)\"", page)
 
 
 def test_html_of_a_payload_with_markup():
