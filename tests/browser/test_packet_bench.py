@@ -49,6 +49,9 @@ def test_what_changed_is_lit_and_open(themed):
     expect(shown.locator(".pk-note")).to_have_text("IPv4 checksum is not right any more: 0x8e8f, wrong: should be 0x8f8f")
     assert shown.locator("details[open] > summary > b").all_inner_texts() == ["IPv4"]
     assert shown.locator("tr.pk-changed td").all_inner_texts() == ["22", "TTL", "64", "63"]
+    # JupyterLab's own tables are striped, and right
+    name = shown.locator("tr.pk-changed td").nth(1)
+    assert name.evaluate("e => [getComputedStyle(e).textAlign, getComputedStyle(e.parentElement).backgroundColor]") == ["left", "rgba(0, 0, 0, 0)"]
     lit = shown.locator(".pk-hex .pk-lit")
     assert lit.all_inner_texts() == ["40", "3f"]
     assert lit.last.get_attribute("title") == "22: IPv4 TTL = 63"
