@@ -51,7 +51,7 @@ def test_a_changed_field():
     assert lines[line + 1].index("^^") == lines[line].index(" 3f ") + 1
 
 
-@pytest.mark.parametrize("a, b, at, grown, new", [(PLAIN, TAGGED, 12, 4, "VLAN tag"), (PLAIN, TUNNELLED, 14, 20, "IPv4 TTL")])
+@pytest.mark.parametrize("a, b, at, grown, new", [(PLAIN, TAGGED, 12, 4, "VLAN tag"), (PLAIN, TUNNELLED, 14, 20, "IPv4 TTL")], ids=["tag", "tunnel"])
 def test_a_header_put_in_and_taken_out(a, b, at, grown, new):
     d = diff(a, b)
     assert (d.at, d.grown, d.changed) == (at, grown, grown)

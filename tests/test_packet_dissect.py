@@ -121,6 +121,15 @@ def test_checksums():
     assert "wrong" in dissect(bytes(data))["TCP checksum"].said
 
 
+def test_a_checksum_of_what_is_not_all_there():
+    """Nobody can tell whether it is right."""
+    assert dissect(PACKETS["tcp"][:-1])["TCP checksum"].said.count(",") == 0
+    part = bytearray(PACKETS["tcp"])
+    part[20] |= 0x20  # more fragments
+    assert dissect(bytes(part))["TCP checksum"].said.count(",") == 0
+    assert dissect(PACKETS["unreachable"][:-2] + b"\1\2")["quoted UDP checksum"].said == "0x0102"
+
+
 def test_a_checksum_that_is_left_to_the_device():
     whole = bytes(Ether() / V4 / UDP(sport=1, dport=2) / b"data")
     pseudo = V4.src, V4.dst
