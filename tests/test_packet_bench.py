@@ -210,6 +210,8 @@ def test_a_sequence_has_numbers(programs):
     for table in ([SEEDS["tcp"], PACKETS["udp"]], (p for p in (SEEDS["tcp"], PACKETS["udp"]))):
         frame = programs["route"].bench(table)
         assert frame.name.tolist() == [0, 1] and frame.verdict.tolist() == ["XDP_TX", "XDP_DROP"]
+    matrix = np.zeros((3, 60), np.uint8)
+    assert programs["route"].bench(matrix).verdict.tolist() == ["XDP_PASS"] * 3
     empty = programs["route"].bench([])
     assert list(empty) == ["name", "verdict", "changed", "ns"] and empty.empty
 

@@ -241,12 +241,37 @@ def test_any_bytes_are_covered_once(data, link):
 def test_forms_of_a_packet():
     data = PACKETS["udp"]
     spaced = data.hex(" ", 2)
-    dump = "\n".join(f"\t0x{at:04x}:  {data[at : at + 16].hex(' ', 2):<39}  {'.' * len(data[at : at + 16])}" for at in range(0, len(data), 16))
-    xxd = "\n".join(f"{at:08x}: {data[at : at + 16].hex(' ', 2):<39}  {'E.' * (len(data[at : at + 16]) // 2)}" for at in range(0, len(data), 16))
-    for form in (data, bytearray(data), memoryview(data), data.hex(), data.hex(":"), spaced, spaced.upper(), dump, xxd, SEEDS["udp"], dissect(data)):
+    for form in (data, bytearray(data), memoryview(data), data.hex(), data.hex(":"), spaced, spaced.upper(), SEEDS["udp"], dissect(data)):
         assert packet_bytes(form) == data
     assert packet_bytes("") == b""
     assert packet_bytes("0xff 0x01") == b"\xff\x01"
+    assert packet_bytes("0000 0001\n0203") == b"\0\0\0\1\2\3"
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 50])
+def test_hex_dumps(size):
+    """As tools print them, text that looks like hex in their last column."""
+    data = b"abcd ef01 | 0x12  :" * 3
+    data = data[:size]
+    rows = [(at, data[at : at + 16]) for at in range(0, len(data), 16)]
+    text = lambda part: part.decode()  # noqa: E731
+    dumps = {
+        "tcpdump -xx": [f"\t0x{at:04x}:  {part.hex(' ', -2)}" for at, part in rows],
+        "tcpdump -XX": [f"\t0x{at:04x}:  {part.hex(' ', -2):<39}  {text(part)}" for at, part in rows],
+        "xxd": [f"{at:08x}: {part.hex(' ', -2):<39}  {text(part)}" for at, part in rows],
+        "hexdump -C": [f"{at:08x}  {part[:8].hex(' '):<23}  {part[8:].hex(' '):<23}  |{text(part)}|" for at, part in rows],
+        "tshark -x": [f"{at:04x}  {part.hex(' '):<47}   {text(part)}" for at, part in rows],
+        "wireshark": [f"{at:04x}   {part.hex(' ')}" for at, part in rows],
+    }
+    for tool, lines in dumps.items():
+        assert packet_bytes("\n".join(lines)) == data, tool
+        assert packet_bytes("\n" + "\n".join(lines) + "\n\n") == data, tool
+
+
+def test_a_dump_with_a_line_missing():
+    lines = [f"{at:04x}  {PACKETS['udp'][at : at + 16].hex(' ')}" for at in (0, 16, 32)]
+    with pytest.raises(ValueError, match="a line for offset 0x0020 behind 16 bytes"):
+        packet_bytes("\n".join([lines[0], lines[2]]))
 
 
 def test_bytes_of_numpy():
