@@ -37,6 +37,7 @@ _LAZY = {
     "explore": "widgets",
     "histogram": "plots",
     "pipeline": "widgets",
+    "program_types": "type_table",
     "progress": "exercise",
     "step": "widgets",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "explore",
     "histogram",
     "pipeline",
+    "program_types",
     "progress",
     "step",
 ]

@@ -133,6 +133,10 @@ def _run(options, _):
 def _matrix(options, _):
     from bpflab import matrix
 
+    if options.types:
+        if options.chapters:
+            return say("program types belong to no chapter: give --types or chapters", USAGE)
+        return matrix.write_types(TREE, options.output, options.machines)
     if options.chapters and not options.output:
         return say("a part of the chapters is not the whole table: say where to write it, --output FILE", USAGE)
     return matrix.write(TREE, options.output, options.chapters, options.machines)

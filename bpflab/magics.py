@@ -24,6 +24,8 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser that complains as IPython does, and does not end the kernel."""
 
     def error(self, message):
+        if message.startswith("the following arguments are required"):
+            message = "a NAME is missing"
         raise UsageError(f"{self.prog}: {message}; write {self.format_usage().removeprefix('usage: ').strip()}")
 
     def parse(self, line: str) -> argparse.Namespace:
@@ -66,10 +68,11 @@ class LabMagics(Magics):
             self.shell.user_ns[options.name] = source
             return
         lab = Lab.current()
+        values = self._globals(options.values)
         old = self.shell.user_ns.get(options.name)
         if isinstance(old, Object):
             old.close()
-        obj = lab.load(source, **self._globals(options.values))
+        obj = lab.load(source, **values)
         self.shell.user_ns[options.name] = obj
         print(_what_is_in(options.name, obj))
 
@@ -110,11 +113,14 @@ class LabMagics(Magics):
         for word in words:
             name, sign, text = word.partition("=")
             if not sign or not name.isidentifier():
-                raise UsageError(f"%%bpf: '{word}' is not of the form global=value")
+                raise UsageError(f"%%bpf: '{word}' is not of the form global=value; write for example limit=10")
             try:
                 values[name] = ast.literal_eval(text)
             except (ValueError, SyntaxError):
-                values[name] = self.shell.ev(text)
+                try:
+                    values[name] = self.shell.ev(text)
+                except Exception as exc:  # whatever an expression of the reader's may raise
+                    raise UsageError(f"%%bpf: the value of {name}, {text!r}, cannot be worked out: {exc}; give a Python expression") from None
         return values
 
 

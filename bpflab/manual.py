@@ -138,12 +138,14 @@ def _matrix_parser():
     parser = Parser(
         "matrix",
         "Run every chapter and the solutions of the exercises on each machine, and write docs/works-on.md.",
+        "Before that it tries every program type there, and writes docs/program-types.json (bl.program_types() shows it).\n"
         "Machines that are not named: this computer, and each kernel that ./lab vm fetch has fetched. A chapter takes\n"
         "a minute here and four in an emulated machine. Exit status: 1 if anything failed; a refusal is no failure.",
     )
     parser.add_argument("chapters", nargs="*", metavar="CHAPTER", help="only these, and their exercises; needs --output")
+    parser.add_argument("--types", action="store_true", help="only the program types")
     parser.add_argument("--machines", metavar="NAME,NAME", help="only these machines")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there and not into docs/works-on.md")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there and not into docs/")
     return parser
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import nbformat
 
-from . import exercise, runner
+from . import exercise, runner, type_table
 from .comparison import at_hand
 from .errors import LabError
 from .lab import Lab
 from .notebook_server import jupyter_environment
 
 YES, NO, FAILS = "yes", "no", "fails"
+TYPES = "docs/program-types.json"
 _LONGEST = 300  # characters of a reason
 _INTRO = """\
 # What works on which kernel
@@ -193,12 +194,10 @@ def write(tree: Path, output: Path | None, chapters: list[str], machines: str | 
         A machine that was named cannot be had, or there is none.
     """
     paths = [runner.find(tree, chapter) for chapter in chapters] or sorted((tree / "notebooks").glob("[0-9]*.ipynb"))
-    names = machines.split(",") if machines else at_hand()
-    if not names:
-        raise LabError("there is no machine at hand; name one: ./lab matrix --machines vagrant")
-    output = output or tree / "docs/works-on.md"
-    if not output.absolute().parent.is_dir():
-        raise LabError(f"cannot write {output}: there is no folder {output.absolute().parent}; make it first")
+    names = _machines(machines)
+    if not chapters and not output:
+        type_table.write(tree / TYPES, names)
+    output = _writable(output or tree / "docs/works-on.md")
     jupyter_environment(tree)
     kernels, results = {}, {}
     for name in names:
@@ -211,6 +210,25 @@ def write(tree: Path, output: Path | None, chapters: list[str], machines: str | 
     marks = [verdict.mark for by in results.values() for sections in by.values() for verdict in sections.values()]
     print(f"written: {output} ({', '.join(f'{marks.count(mark)} {mark}' for mark in (YES, NO, FAILS))})")
     return int(FAILS in marks)
+
+
+def write_types(tree: Path, output: Path | None, machines: str | None) -> int:
+    """Try every program type everywhere and write down what came of it; as `write`, docs/program-types.json if not given."""
+    type_table.write(_writable(output or tree / TYPES), _machines(machines))
+    return 0
+
+
+def _machines(machines: str | None) -> list[str]:
+    names = machines.split(",") if machines else at_hand()
+    if not names:
+        raise LabError("there is no machine at hand; name one: ./lab matrix --machines vagrant")
+    return names
+
+
+def _writable(output: Path) -> Path:
+    if not output.absolute().parent.is_dir():
+        raise LabError(f"cannot write {output}: there is no folder {output.absolute().parent}; make it first")
+    return output
 
 
 def table(results: dict[str, dict[str, dict[str, Verdict]]], kernels: dict[str, str], command: str, date) -> str:

@@ -102,7 +102,7 @@ class Program(Attachable):
             The kernel has no test run for this type.
         """
         if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"test_run takes the bytes of a packet, not {type(data).__name__}")
+            raise TypeError(f"test_run takes the bytes of a packet, not {type(data).__name__}; give bytes.fromhex('...'), or bytes(60)")
         if repeat < 1:
             raise ValueError(f"repeat is {repeat}; give 1 or more")
         if cpu is not None and not 0 <= cpu < self._lab.ncpus:

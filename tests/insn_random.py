@@ -106,12 +106,25 @@ def _classic(random, left):
 
 # -- eBPF
 
+# the fourth version's, on r1: bswap16, s/=, move and load that extend the sign
+V4 = [Insn(ALU64 | END, 1, 0, 0, 16), Insn(ALU64 | DIV, 1, 0, 1, 3), Insn(ALU64 | MOV | 8, 1, 1, 8), Insn(1 | MEMSX, 1, 10, -8)]
+
+
+def v4_programs():
+    """A small program for each instruction of `V4`: a kernel takes all of them or none."""
+    start = [Insn(ALU64 | MOV, 1, 0, 0, 7), Insn(EBPF_STX | 0x60 | 0x18, 10, 1, -8), Insn(ALU64 | MOV, 0, 0, 0, 1)]
+    return [[*start, insn, Insn(JMP | EXIT)] for insn in V4]
+
 
 class Programs:
-    """Makes random programs of a type; r9 of an xdp program is the packet, r6 of a socket filter its context."""
+    """Makes random programs of a type; r9 of an xdp program is the packet, r6 of a socket filter its context.
 
-    def __init__(self, random, kind):
-        self.random, self.kind = random, kind
+    Without `v4` they have none of the instructions that the fourth version of the instruction set brought: bswap, signed
+    division, loads and moves that extend the sign.
+    """
+
+    def __init__(self, random, kind, v4=True):
+        self.random, self.kind, self.v4 = random, kind, v4
         self.registers = [0, 1, 2, 3, 4, 5, 6, 7, 8] if kind == "xdp" else [0, 1, 2, 3, 4, 5, 7, 8, 9]
 
     def make(self, length=40, end=()):
@@ -181,7 +194,7 @@ class Programs:
             case "neg":
                 return [Insn(cls | NEG, dst)]
             case "swap":
-                return [Insn(choose([ALU | END, ALU | END | 8, ALU64 | END]), dst, 0, 0, choose([16, 32, 64]))]
+                return [Insn(choose([ALU | END, ALU | END | 8, *([ALU64 | END] if self.v4 else [])]), dst, 0, 0, choose([16, 32, 64]))]
             case "wide":
                 return self._wide(dst)
             case "store":
@@ -189,7 +202,7 @@ class Programs:
                     return [Insn(EBPF_ST | 0x60 | whole, 10, 0, place(whole), self._constant())]
                 return [Insn(EBPF_STX | 0x60 | whole, 10, src, place(whole))]
             case "load":
-                if choose([True, False]) or whole == 0x18:
+                if choose([True, False]) or whole == 0x18 or not self.v4:
                     return [Insn(1 | 0x60 | whole, dst, 10, place(whole))]
                 return [Insn(1 | MEMSX | whole, dst, 10, place(whole))]
             case "atomic":
@@ -206,9 +219,9 @@ class Programs:
 
     def _alu(self, cls, dst, src):
         operation = self.random.choice([ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, MOD, XOR, MOV, ARSH])
-        off = self.random.choice([0, 1]) if operation in (DIV, MOD) else 0
+        off = self.random.choice([0, 1]) if self.v4 and operation in (DIV, MOD) else 0
         if self.random.random() < 0.5:
-            if operation == MOV:
+            if self.v4 and operation == MOV:
                 off = self.random.choice([0, 8, 16, *([32] if cls == ALU64 else [])])
             return Insn(cls | operation | 8, dst, src, off)
         constant = self._constant()

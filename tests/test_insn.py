@@ -1,6 +1,7 @@
 """Instructions: bytes, texts, blocks, and the drawing of blocks; what is refused and why."""
 
 import random
+import re
 
 import insn_random
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpflab import kinds
-from bpflab.insn import alu, blocks, classic, classic_run, decode, ebpf, encode
-from bpflab.insn.ebpf import ALU, ALU64, DIV, EXIT, JA, JCOND, JEQ, JMP, JMP32, LD_IMM64, MOD, MOV, Insn
+from bpflab.insn import alu, blocks, classic, classic_run, classic_text, decode, ebpf, encode
+from bpflab.insn.ebpf import ALU, ALU64, DIV, EXIT, JA, JCOND, JEQ, JMP, JMP32, JNE, LD_IMM64, MOD, MOV, Insn
 from bpflab.insn.ebpf_run import Machine
 from bpflab.packet import fields
 from bpflab.widgets.cfg_layout import arrange
@@ -68,18 +69,18 @@ def test_what_random_programs_lack(lab):
     """gotol, may_goto, load_acquire, store_release: the stepper's verdict and the kernel's, where it has them."""
     load, store = Insn(3 | 0xC0 | 0x18, 3, 10, -8, ebpf.LOAD_ACQ), Insn(3 | 0xC0 | 0x18, 10, 2, -8, ebpf.STORE_REL)
     programs = [
-        [Insn(JMP32 | JA, imm=1), Insn(ALU64 | MOV, 0, 0, 0, 9), *RETURN_1],
+        # what it jumps over has to be reached some other way, or it is refused for that
+        [*RETURN_1[:1], Insn(ALU64 | MOV, 2), Insn(JMP | JNE, 2, 0, 1, 0), Insn(JMP32 | JA, imm=1), Insn(ALU64 | MOV, 0, 0, 0, 9), Insn(JMP | EXIT)],
         [Insn(ALU64 | MOV, 0, 0, 0, 3), Insn(JMP | JCOND, 0, 0, 1), Insn(ALU64 | MOV, 0, 0, 0, 5), Insn(JMP | EXIT)],
         [Insn(ALU64 | MOV, 2, 0, 0, 77), store, load, Insn(ALU64 | MOV | 8, 0, 3), Insn(JMP | EXIT)],
     ]
-    compared = 0
     for insns, found in zip(programs, lab.ask("insns.verdicts", kinds.PROG_TYPES.index("xdp"), [encode(p) for p in programs], [bytes(64)])):
         trace = Machine(insns, "xdp", bytes(64)).run()
         assert not trace.stopped
         if isinstance(found, list):
             assert found[0][0] == trace.verdict, ebpf.disassemble(insns)
-            compared += 1
-    assert compared
+        else:  # an older kernel refuses it as an instruction, and not for what it does
+            assert re.search("unknown opcode|invalid atomic opcode|uses reserved fields", found), found
 
 
 def test_a_run_that_does_not_end_is_ended(monkeypatch):
@@ -147,7 +148,6 @@ def test_a_filter_of_one_instruction():
     insns = classic.filter_of([(6, 0, 0, 5)])
     classic.check(insns)
     assert classic.disassemble(insns) == ["ret #5"]
-    assert len(blocks.of_classic(insns)) == 1
 
 
 @pytest.mark.parametrize("rows, kind", [([(1, 2, 3)], TypeError), ([("a", 0, 0, 0)], TypeError), ([7], TypeError), ([(6, 300, 0, 0)], ValueError), ([(6, 0, 0, 1 << 33)], ValueError)])
@@ -159,6 +159,46 @@ def test_rows_that_are_no_instructions(rows, kind):
 def test_a_dump_that_is_cut_short():
     with pytest.raises(ValueError, match="says 3 instructions and has 1"):
         classic.parse("3\n40 0 0 12\n")
+
+
+def test_what_is_written_out_is_read_again(lab):
+    for expression in ("ip", "tcp[tcpflags] & tcp-syn != 0 and port 80", "ip6 and udp", "ether[6:4] = 7", "len > 100"):
+        run = lambda flag: lab.sh(["tcpdump", "-y", "EN10MB", flag, expression]).stdout  # noqa: B023, E731
+        assert classic_text.is_text(run("-d")) and not classic_text.is_text(expression)
+        assert classic_text.assemble(run("-d")) == classic.parse(run("-dd"))
+    for seed in range(300):
+        insns = insn_random.random_filter(random.Random(seed))
+        insns += classic.filter_of([(0x28, 0, 0, classic.AD_OFF), (0x05, 0, 0, 1), (0x20, 0, 0, classic.LL_OFF + 4), (6, 0, 0, 0)])
+        texts = classic.disassemble(insns)
+        assert classic.disassemble(classic_text.assemble("\n".join(texts))) == texts
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("(000) ldh [12]\n(002) ret #0", "'(002) ret #0' is instruction 1 and is called 2"),
+        ("jeq #1 jt 1 jf 0\nret #0", "jumps to 0; a jump goes forward"),
+        ("jeq #1\nret #0", "two lines to go on at"),
+        ("jeq jt 1 jf 1\nret #0", "what A is compared with"),
+        ("ldq [12]\nret #0", "is no instruction of classic BPF"),
+        ("ldh [ret]\nret #0", "is no instruction"),
+        ("st #3\nret #0", "is no instruction"),
+        ("ldxh [3]\nret #0", "is no instruction"),
+        ("ret #0x1ffffffff", "more than 32 bits"),
+        ("ja 0\nret #0", "a later line"),
+        ("ret #0 jt 1 jf 1", "is no instruction"),
+        ("!\nret #0", "is no instruction"),
+    ],
+)
+def test_texts_that_are_no_filters(text, said):
+    assert classic_text.is_text(text)
+    with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)")):
+        classic_text.assemble(text)
+
+
+def test_comments_and_numbers_may_be_left_out():
+    text = "  ldh [12]   ; EtherType\n\n; all else\n  jset #0x1fff jt 3 jf 2 ; why\nret #0\n3: ret a"
+    assert classic_text.assemble(text) == classic.filter_of([(0x28, 0, 0, 12), (0x45, 1, 0, 0x1FFF), (6, 0, 0, 0), (0x16, 0, 0, 0)])
 
 
 # -- packets

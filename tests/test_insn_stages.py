@@ -101,6 +101,8 @@ def test_a_line_at_every_stage(way):
     assert any(text.startswith("call") for text in way.of_line(15)["xlated"])
     assert way.of_line(7)["bytecode"]  # of the function that it calls
     assert way.of_line(18, "second")["bytecode"] == ["r0 = 2", "exit"] or way.of_line(19, "second")["bytecode"]
+    with pytest.raises(bl.UnknownNameError, match="no program named 'secnd' in the pipeline of .*did you mean 'second'"):
+        way.of_line(18, "secnd")
     assert [row.text for row in way.ways.source] == SOURCE.rstrip().splitlines()
     assert "accepted" in repr(way)
 

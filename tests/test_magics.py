@@ -113,7 +113,8 @@ def test_verifier_error_counts_as_the_cell_does(run):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("", "required: name"),
+        ("", "a NAME is missing; write %%bpf NAME"),
+        ("obj answer=41+missing", "the value of answer, '41+missing', cannot be worked out: name 'missing' is not defined"),
         ("my-object", "'my-object' is no Python name"),
         ("obj --sauce", "unrecognized arguments: --sauce"),
         ("obj answer", "'answer' is not of the form global=value"),
@@ -126,6 +127,12 @@ def test_a_wrong_bpf_line_is_one_line_of_error(run, line, message):
     assert not result.success
     assert printed.startswith("UsageError: ") and message in printed
     assert len(printed.strip().splitlines()) == 1
+
+
+def test_a_wrong_line_leaves_the_object_of_before(run, shell):
+    run(f"%%bpf obj\n{C}")
+    result, _ = run(f"%%bpf obj answer=missing\n{C}")
+    assert not result.success and not shell.user_ns["obj"].closed
 
 
 def test_an_unknown_global_offers_the_near_one(run):

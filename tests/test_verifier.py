@@ -104,7 +104,7 @@ def test_lines_count_as_the_cell_does(lab):
     assert (found.line, found.cause.line) == (one.line("fails") + 40, one.line("cause") + 40)
     assert (found.file, found.cause.file) == ("cell", "cell")
     assert f"cell:{found.line}: *n += 1;" in str(caught.value)
-    assert f">{found.line}</span>" in found._repr_html_()
+    assert f" {found.line} </span>" in found._repr_html_()
     assert f" {found.cause.line}      __u64 *n" in str(found)
 
 
@@ -137,6 +137,37 @@ def test_what_is_not_known_is_not_guessed(log, kind, words):
     assert found.kind == kind and words in found.summary
     assert found.cause is None and not found.edits and found.changed is None
     assert words in str(found) and words in found._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "a.c:3:5: error: expected ';' before 'return'\n    3 |     return 0;\n      |     ^~~~~~\n",
+        "[    0.004000] BPF: type_id=3 bits\n[   12.100000] R10: 0000000000000000 R11: 00000000\n[   13.0] Call Trace:\n",
+        'Traceback (most recent call last):\n  File "<stdin>", line 1, in <module>\nZeroDivisionError: division by zero\n',
+        "\0" * 100,
+    ],
+)
+def test_of_the_log_of_another_tool_nothing_is_claimed(log):
+    found = verifier.explain(log, "p")
+    assert (found.kind, found.verdict, found.line) == ("foreign", "", None)
+    for said in (str(found), found._repr_html_()):
+        assert "ejected" not in said and "kernel's words" not in said
+    assert str(found).startswith("program 'p': this is no log of the verifier")
+
+
+@pytest.mark.parametrize("log", [None, 5, b"0: (95) exit\n"])
+def test_a_log_is_text(log):
+    with pytest.raises(TypeError, match=r"a verifier log is text, not \w+; give error\.log"):
+        verifier.explain(log, "p")
+
+
+def test_a_state_behind_a_jump_is_read_whole():
+    """A number in it may have a semicolon: var_off=(0x0; 0x7f)."""
+    log = "0: R1=ctx() R10=fp0\n0: (2d) if r2 > r4 goto pc+1 2: R2=128 R4=scalar(umax=127,var_off=(0x0; 0x7f)) R10=fp0\n2: (95) exit\n"
+    jump, _ = verifier.parse(log).steps
+    assert (jump.asm, jump.jumped_to) == ("if r2 > r4 goto pc+1", 2)
+    assert jump.state["R4"] == "scalar(umax=127,var_off=(0x0; 0x7f))"
 
 
 def test_an_unknown_verdict_still_marks_the_line():
@@ -199,6 +230,26 @@ def test_a_function_that_the_kernel_lacks(lab):
         lab.load(text)
 
 
+def test_an_index_without_a_check_is_not_said_to_have_a_weak_one(lab):
+    text = """
+        #include "vmlinux.h"
+        #include <bpf/bpf_helpers.h>
+        __u64 seen[16];
+        SEC("xdp") int tally(struct xdp_md *ctx)
+        {
+            __u32 length = ctx->data_end - ctx->data;
+            seen[length / 64] += 1;
+            return XDP_PASS;
+        }
+        char LICENSE[] SEC("license") = "GPL";
+    """
+    with pytest.raises(bl.VerifierError) as caught:
+        lab.load(text)
+    found = caught.value.explain()
+    assert found.kind.startswith("index-") and found.text.startswith("seen[length / 64]")
+    assert "compare" in found.advice and "checks let through" not in str(found)
+
+
 def test_a_log_in_libbpfs_frame():
     one = next(one for one in CORPUS if one.name == "packet-short")
     framed = (
@@ -227,3 +278,37 @@ def test_the_path_in_words():
     )
     assert found.path[-1].place.line == found.line
     assert "14 bytes proved" in found._repr_html_()
+
+
+def test_an_iterator_is_ended_by_its_own_function(lab):
+    source = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
+extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
+extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
+
+SEC("tc")
+int add(struct __sk_buff *skb)
+{
+    struct bpf_iter_num it;
+    int *i, sum = 0;
+
+    bpf_iter_num_new(&it, 0, 10);
+    while ((i = bpf_iter_num_next(&it)))
+        sum += *i;
+    return sum;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"""
+    if lab.kernel.startswith("6.1."):  # iterators of numbers came with 6.4
+        with pytest.raises(bl.CompileError, match="struct bpf_iter_num"):
+            lab.load(source)
+        return
+    with pytest.raises(bl.VerifierError) as caught:
+        lab.load(source)
+    found = caught.value.explain()
+    assert (found.kind, found.text, found.cause.text) == ("reference-leak", "return sum;", "bpf_iter_num_new(&it, 0, 10);")
+    assert "bpf_iter_num_destroy(&it);" in found.advice
+    lab.load(found.changed).close()

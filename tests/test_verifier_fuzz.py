@@ -31,11 +31,14 @@ GENERAL = {
     "size-unbounded": {"size-zero", "size-negative"},
     "size-negative": {"size-unbounded"},
     "size-zero": {"size-unbounded"},
-    "loop-unbounded": {"too-many-instructions", "loop-long"},
+    "loop-unbounded": {"too-many-instructions", "loop-long", "jumps-too-complex"},
     "loop-long": {"too-many-instructions"},
     "size-beyond": {"stack-bounds"},
     "stack-unset": {"stack-bounds"},
     "context-readonly": {"context-access"},
+    "index-unbounded": {"value-bounds"},
+    "map-no-keys": {"size-zero"},
+    "pointer-unchecked": {"argument-type"},
 }
 logs = st.sampled_from(LOGS)
 lines_known = st.booleans()

@@ -4,15 +4,17 @@ import contextlib
 import threading
 
 # they register what they try
-from . import tries_maps, tries_network, tries_tracing  # noqa: F401
+from . import tries_cgroups, tries_maps, tries_network, tries_sockets, tries_tracing  # noqa: F401
 from .syscalls import CLONE_NEWNET, unshare
-from .tiny import Failed, Kernel, Trial, catalogue
+from .tiny import Failed, Kernel, Trial, catalogue, returns
 
 _KINDS = ("attach", "map type", "helper", "command", "setting")
 # what programs and errors call a feature, where that is not its name in the catalogue
 _ALSO = {
     "tp": "tracepoint",
     "raw_tracepoint": "raw_tp",
+    "raw_tracepoint.w": "raw_tp.w",
+    "raw_tracepoint_writable": "raw_tp.w",
     "ksyscall": "kprobe",
     "kretsyscall": "kretprobe",
     "perf event": "perf_event",
@@ -86,6 +88,16 @@ def table():
     return sorted(rows, key=lambda row: _KINDS.index(row[1]))
 
 
+def loads(number):
+    """Why the smallest program of a type (enum bpf_prog_type) does not load; "" when it does."""
+    try:
+        with _kernel() as kernel, Trial(kernel) as trial:
+            trial.load(number, returns(0))
+    except Failed as error:
+        return str(error)
+    return ""
+
+
 def names():
     """What it is known how to try."""
     return sorted(catalogue)
@@ -102,8 +114,9 @@ def missing(feature):
     word = feature.lower()
     if word.startswith("perf event "):
         word = "hardware perf events" if word.split()[-1] in _HARDWARE else "perf_event"
-    word = word.removesuffix(".s").removesuffix(".w")
-    word = _ALSO.get(word, word)
+    if word not in catalogue:
+        word = word.removesuffix(".s")
+        word = _ALSO.get(word, word)
     if word not in catalogue:
         return None
     with _kernel() as kernel:

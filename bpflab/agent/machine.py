@@ -46,6 +46,15 @@ def vmlinux_identity():
     return f"{os.uname().release}-{os.uname().machine}-{size}"
 
 
+def btf():
+    """The kernel's BTF; None without."""
+    try:
+        with open("/sys/kernel/btf/vmlinux", "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
 def vmlinux_h():
     """The kernel's types as C, by bpftool."""
     done = subprocess.run(

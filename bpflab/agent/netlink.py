@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 
-RTM_NEWLINK, RTM_NEWROUTE, RTM_NEWACTION = 16, 24, 48
+RTM_NEWLINK, RTM_NEWROUTE, RTM_NEWTFILTER = 16, 24, 44
 _REQUEST, _ACK, _CREATE, _EXCLUSIVE = 1, 4, 0x400, 0x200
 NESTED = 0x8000
 
@@ -54,20 +54,42 @@ def up(name):
         fcntl.ioctl(sock, 0x8914, struct.pack("16sH14x", name.encode(), 1))  # SIOCSIFFLAGS, IFF_UP
 
 
-def add_bpf_action(prog):
-    """A traffic control action that runs a program."""
+def hardware_address(name):
+    """Six bytes."""
+    with socket.socket() as sock:
+        return fcntl.ioctl(sock, 0x8927, struct.pack("40s", name.encode()))[18:24]  # SIOCGIFHWADDR
+
+
+def add_bpf_filter(device, prog, action):
+    """A filter at a device's clsact ingress: packets that one program matches go through another, its action."""
+    # TCA_ACT_BPF_PARMS with TC_ACT_PIPE, TCA_ACT_BPF_FD
     options = attribute(
-        2 | NESTED, attribute(2, struct.pack("5I", 0, 0, 3, 0, 0)), attribute(5, struct.pack("I", prog))
+        2 | NESTED, attribute(2, struct.pack("5I", 0, 0, 3, 0, 0)), attribute(5, struct.pack("I", action))
     )
-    request(RTM_NEWACTION, struct.pack("I", 0) + attribute(1 | NESTED, attribute(1 | NESTED, text(1, "bpf"), options)))
+    actions = attribute(1 | NESTED, attribute(1 | NESTED, text(1, "bpf"), options))  # TCA_BPF_ACT
+    head = struct.pack("BxxxiIII", 0, device, 0, 0xFFFFFFF2, 1 << 16 | socket.htons(3))  # struct tcmsg, ETH_P_ALL
+    matching = attribute(6, struct.pack("I", prog)) + text(7, "try")  # TCA_BPF_FD, TCA_BPF_NAME
+    request(RTM_NEWTFILTER, head + text(1, "bpf") + attribute(2 | NESTED, actions, matching))
 
 
-def add_bpf_route(direction, prog, device):
+def add_bpf_route(direction, prog, device, local=False):
     """A route to 192.0.2.N whose packets pass a program; N, the direction, is 1 (in), 2 (out) or 3 (xmit)."""
     program = attribute(direction | NESTED, attribute(1, struct.pack("I", prog)), text(2, "try"))
-    route = struct.pack("8BI", socket.AF_INET, 32, 0, 0, 254, 4, 253, 1, 0)  # struct rtmsg: main, static, link, unicast
-    body = attribute(1, socket.inet_aton(f"192.0.2.{direction}")) + attribute(
-        4, struct.pack("I", device)
-    )  # RTA_DST, RTA_OIF
-    body += attribute(21, struct.pack("H", 6)) + attribute(22 | NESTED, program)  # RTA_ENCAP_TYPE, RTA_ENCAP
+    # struct rtmsg: table main, protocol static, scope and type
+    route = struct.pack("8BI", socket.AF_INET, 32, 0, 0, 254, 4, *((254, 2) if local else (253, 1)), 0)
+    _add_route(route, socket.inet_aton(f"192.0.2.{direction}"), device, 6, program)
+
+
+def add_seg6local_route(address, prog, device):
+    """A route for packets with a segment routing header, whose segment's action is a program (SEG6_LOCAL_ACTION_END_BPF)."""
+    program = attribute(8 | NESTED, attribute(1, struct.pack("I", prog)), text(2, "try"))
+    route = struct.pack("8BI", socket.AF_INET6, 128, 0, 0, 254, 4, 0, 1, 0)
+    target = socket.inet_pton(socket.AF_INET6, address)
+    _add_route(route, target, device, 7, attribute(1, struct.pack("I", 15)) + program)
+
+
+def _add_route(route, target, device, kind, tunnel):
+    # RTA_DST, RTA_OIF, RTA_ENCAP_TYPE, RTA_ENCAP
+    body = attribute(1, target) + attribute(4, struct.pack("I", device))
+    body += attribute(21, struct.pack("H", kind)) + attribute(22 | NESTED, tunnel)
     request(RTM_NEWROUTE, route + body)

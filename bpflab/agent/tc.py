@@ -59,6 +59,13 @@ def _lock():
         yield
 
 
+def make(index):
+    """A clsact on an interface of the calling thread's namespace; one that is there already will do."""
+    made = lib.bpf_tc_hook_create(ctypes.byref(Hook(ctypes.sizeof(Hook), index, INGRESS, 0)))
+    if made not in (0, -errno.EEXIST):
+        raise OSError(-made, os.strerror(-made))
+
+
 def attach(prog_fd, netns, device, ingress):
     """Attach and return the function that undoes it, for the namespace of the calling thread."""
     hook = Hook(ctypes.sizeof(Hook), ifindex(device), INGRESS if ingress else EGRESS, 0)

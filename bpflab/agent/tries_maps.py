@@ -25,6 +25,7 @@ from .tiny import (
     Btf,
     Failed,
     call,
+    counts,
     errno_words,
     feature,
     insn,
@@ -34,6 +35,8 @@ from .tiny import (
     step,
     wide,
 )
+from .tries_network import wait_for
+from .tries_sockets import connected
 
 XDP, STRUCT_OPS = 6, 27
 NO_PREALLOC, MMAPABLE = 1, 1 << 10
@@ -116,8 +119,9 @@ def struct_ops_map(t):
     t.map(26, 4, _Struct(t.kernel.btf(), value).size, btf=t.functions(1)[0], vmlinux_value=value)
 
 
-@feature("struct_ops", "attach", "registered a TCP congestion control of its own for a moment")
+@feature("struct_ops", "attach", "gave a TCP connection a congestion control of its own, and counted what it was asked", "net")
 def struct_ops(t):
+    counter = t.counter()
     operations = t.kernel_type("tcp_congestion_ops", BTF_KIND_STRUCT)
     outer = t.kernel_type("bpf_struct_ops_tcp_congestion_ops", BTF_KIND_STRUCT)
     kernel = t.kernel.btf()
@@ -126,9 +130,11 @@ def struct_ops(t):
     data = whole.members["data"][1]
     for name in ("ssthresh", "undo_cwnd", "cong_avoid"):
         index, offset = members[name]
-        prog = t.load(STRUCT_OPS, returns(2), index, operations)
+        code = counts(counter) if name == "cong_avoid" else returns(2)
+        prog = t.load(STRUCT_OPS, code, index, operations)
         struct.pack_into("Q", value, data + offset, prog)
-    struct.pack_into("15s", value, data + members["name"][1], f"bpflab{os.getpid()}".encode())
+    name = f"bpflab{os.getpid()}".encode()
+    struct.pack_into("15s", value, data + members["name"][1], name)
     key, buffer = ctypes.c_uint32(), ctypes.create_string_buffer(bytes(value), len(value))
     own = t.functions(1)[0]
     try:
@@ -143,8 +149,10 @@ def struct_ops(t):
         with step("BPF_LINK_CREATE"):
             t.own(bpf(LINK_CREATE, Attr("4I", ops, 0, 44, 0)))
     else:
-        with step("unregistering it"):
-            bpf(MAP_DELETE_ELEM, Attr("IQ", ops, ctypes.addressof(key)))
+        t.callback(bpf, MAP_DELETE_ELEM, Attr("IQ", ops, ctypes.addressof(key)))
+    near, _ = connected(t, name)
+    near.send(b"x")
+    wait_for(t, counter, "what it sent was acknowledged")
 
 
 # -- helpers

@@ -24,7 +24,8 @@ from .tiny import (
     switch,
 )
 
-KPROBE, TRACEPOINT, PERF_EVENT, RAW_TRACEPOINT, TRACING, EXT, LSM, SYSCALL = 2, 5, 7, 17, 26, 28, 29, 31
+KPROBE, TRACEPOINT, XDP, PERF_EVENT, RAW_TRACEPOINT, RAW_TRACEPOINT_WRITABLE = 2, 5, 6, 7, 17, 24
+TRACING, EXT, LSM, SYSCALL = 26, 28, 29, 31
 # enum bpf_attach_type
 TRACE_RAW_TP, TRACE_FENTRY, TRACE_FEXIT, MODIFY_RETURN, LSM_MAC, TRACE_ITER = 23, 24, 25, 26, 27, 28
 TRACE_KPROBE_MULTI, TRACE_UPROBE_MULTI = 42, 48
@@ -64,6 +65,14 @@ def raw_tp(t):
     t.raw_tracepoint(t.load(RAW_TRACEPOINT, counts(counter)), "sched_switch")
     switch()
     t.expect(counter, "a switch happened")
+
+
+@feature("raw_tp.w", "attach", "attached to bpf_test_finish, which lets it write, and counted a test run")
+def raw_tp_writable(t):
+    counter = t.counter()
+    t.raw_tracepoint(t.load(RAW_TRACEPOINT_WRITABLE, counts(counter)), "bpf_test_finish")
+    t.run(t.load(XDP, returns(2)))
+    t.expect(counter, "a test run ended")
 
 
 @feature("tp_btf", "attach", "attached to sched_switch by its BTF type, and counted a switch")

@@ -83,9 +83,17 @@ def say(text: str) -> None:
 
 
 def measures() -> list[Measure]:
-    from . import far, maps, packet_bench, rings, start, vms
+    from . import explanations, far, maps, packet_bench, rings, start, vms
 
-    return [*maps.MEASURES, *rings.MEASURES, *start.MEASURES, *packet_bench.MEASURES, *far.MEASURES, *vms.MEASURES]
+    return [
+        *maps.MEASURES,
+        *rings.MEASURES,
+        *start.MEASURES,
+        *explanations.MEASURES,
+        *packet_bench.MEASURES,
+        *far.MEASURES,
+        *vms.MEASURES,
+    ]
 
 
 def _line(row: Row) -> str:

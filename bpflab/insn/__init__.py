@@ -2,7 +2,8 @@
 
     ebpf         bytes -> Insn -> text, and back
     classic      filters of tcpdump: parse, check as the kernel does, write out
-    blocks       basic blocks of both
+    classic_text a filter written out, back to instructions
+    blocks       basic blocks of eBPF programs
     alu          arithmetic and comparisons of eBPF, exactly
     ebpf_run     the eBPF machine; helpers, memory and context are what it has
     classic_run  the classic machine

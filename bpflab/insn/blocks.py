@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from . import classic
-from .classic import ClassicInsn
 from .ebpf import CALL, JA, JMP, LD_IMM64, PSEUDO_CALL, PSEUDO_FUNC, Insn
 
 
@@ -62,20 +60,6 @@ def of_ebpf(insns: Sequence[Insn]) -> list[Block]:
                 raise ValueError(f"instruction {pc} ({i.text()}) jumps to {to}, where no instruction begins; the program has {len(insns)}")
     starts |= functions | {to for way in ways.values() for to, _ in way} | {pc + 1 for pc in ways}
     return _cut(len(insns), starts, ways, functions)
-
-
-def of_classic(insns: Sequence[ClassicInsn]) -> list[Block]:
-    """The blocks of a filter that `classic.check` let pass."""
-    ways = {}
-    for pc, i in enumerate(insns):
-        if i.cls == classic.RET:
-            ways[pc] = []
-        elif i.code == JMP | JA:
-            ways[pc] = [(pc + 1 + i.k, "next")]
-        elif i.cls == classic.JMP:
-            ways[pc] = [(pc + 1 + i.jt, "taken"), (pc + 1 + i.jf, "else")]
-    starts = {0} | {to for way in ways.values() for to, _ in way} | {pc + 1 for pc in ways}
-    return _cut(len(insns), starts, ways, {0})
 
 
 def _cut(count: int, starts: set[int], ways: dict[int, list[tuple[int, str]]], functions: set[int]) -> list[Block]:

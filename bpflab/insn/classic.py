@@ -6,6 +6,7 @@ The machine is that of net/core/filter.c and Documentation/networking/filter.rst
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -87,7 +88,7 @@ def filter_of(rows: Iterable) -> list[ClassicInsn]:
     made = []
     for pc, row in enumerate(rows):
         try:
-            code, jt, jf, k = (int(value) for value in row)
+            code, jt, jf, k = (int(value) if isinstance(value, str) else operator.index(value) for value in row)
         except (TypeError, ValueError):
             raise TypeError(f"instruction {pc} is {row!r}; give four numbers: (code, jt, jf, k)") from None
         for name, value, top in (("code", code, 0xFFFF), ("jt", jt, 255), ("jf", jf, 255)):
@@ -137,7 +138,8 @@ def check(insns: Sequence[ClassicInsn]) -> None:
     """
     count = len(insns)
     if not 0 < count <= MAX_INSNS:
-        raise ValueError(f"a filter has 1 to {MAX_INSNS} instructions, and this one has {count}")
+        what = "make it shorter" if count else "end it with a ret, such as (6, 0, 0, 65535)"
+        raise ValueError(f"a filter has 1 to {MAX_INSNS} instructions, and this one has {count}; {what}")
     for pc, i in enumerate(insns):
         reason = _wrong(i, pc, count)
         if reason:

@@ -51,6 +51,7 @@ class Machine:
         self._stacks: list[Region] = []
         self._map_regions: dict[int, Region] = {}
         self._enter()
+        self._answered = False  # something was put into r0
         self._changed: set[int] = set()
         self._reads: list[tuple[str, int, int]] = []
         self._writes: list[tuple[str, int, bytes]] = []
@@ -114,6 +115,7 @@ class Machine:
 
     def _set(self, register: int, value: int) -> None:
         self.regs[register] = value & U64
+        self._answered |= register == 0
         self._changed.add(register)
 
     def _do(self, i: Insn, pc: int) -> tuple[str, int | None]:
@@ -221,7 +223,7 @@ class Machine:
     def _leave(self) -> tuple[str, int | None]:
         if not self._frames:
             self.trace.verdict = self.regs[0] & 0xFFFFFFFF
-            return f"returns {self.trace.verdict}", None
+            return f"returns {self.trace.verdict}" + ("" if self._answered else ": nothing was put into r0"), None
         back, saved = self._frames.pop()
         self.regs[6:11] = saved
         self._changed |= {6, 7, 8, 9, 10}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from ..machines import AgentError
 from ..packet import Field, fields
 from ..packet import packet_bytes as bytes_of
 from ..program import Program
-from . import blocks, classic, classic_run, ebpf, image
+from . import blocks, classic, classic_run, classic_text, ebpf, image
 from .classic import ClassicInsn
 from .context import MEMBERS, has_link_header, sees_packet
 from .ebpf import Insn
@@ -105,8 +105,9 @@ def run(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str 
     if isinstance(source, (Path, CSource)) or isinstance(source, str) and ("SEC(" in source or re.search(r"\.(c|o)$", source.strip())):
         return _loaded(source, data, ctx, lab, check)
     if isinstance(source, str):
-        return _classic(_filter(source, lab), data, source if not classic.looks_like_dump(source) else "classic filter", lab if check else None)
-    if isinstance(source, Mapping) or not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
+        return _classic(_filter(source, lab), data, _filter_name(source), lab if check else None)
+    # a map, an object, a dict and a DataFrame can be iterated over, but have no rows of instructions
+    if hasattr(source, "items") or not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
         raise TypeError(
             f"step takes a program (obj.programs['name']), a filter ('udp port 53', or what tcpdump -dd prints) or "
             f"(code, jt, jf, k) rows, not {source.__class__.__name__}"
@@ -120,9 +121,15 @@ def run(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str 
 # -- classic
 
 
+def _filter_name(text: str) -> str:
+    return "classic filter" if classic.looks_like_dump(text) or classic_text.is_text(text) else text
+
+
 def _filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
     if classic.looks_like_dump(text):
         return classic.parse(text)
+    if classic_text.is_text(text):
+        return classic_text.assemble(text)
     if not text.strip():
         raise ValueError("the filter is empty; give an expression such as 'udp port 53', or what tcpdump -dd prints")
     if lab is None:
@@ -133,7 +140,8 @@ def _filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
         said = error.result.stderr.strip().splitlines() if error.result else []
         if not said or "not found" in said[-1]:
             raise NotSupportedError("tcpdump", lab.where, "it is not installed there", remedy="install it: apt install tcpdump") from None
-        raise ValueError(f"tcpdump does not understand the filter '{text}': {said[-1].removeprefix('tcpdump: ')}; see pcap-filter(7)") from None
+        hint = "C text has a SEC(...) before each program" if re.search(r"[{;]", text) else "see pcap-filter(7)"
+        raise ValueError(f"tcpdump does not understand the filter '{text}': {said[-1].removeprefix('tcpdump: ')}; {hint}") from None
     return classic.parse(compiled.stdout)
 
 
@@ -179,6 +187,9 @@ def _program(program: Program, packet: bytes | None, ctx: bytes | None, check: b
     if not check:
         made.kernel_note = "not asked"
         return made
+    if _sees_nothing(program._lab, program.type):
+        made.kernel_note = _BLIND
+        return made
     try:
         reply = program.test_run(_seen(program.type, packet), ctx=ctx)
         made.kernel, made.kernel_note = reply.retval, "BPF_PROG_TEST_RUN of the same program and packet"
@@ -196,6 +207,9 @@ def _raw(insns: list[Insn], kind: str | None, packet, ctx, lab: Lab | None) -> R
     if lab is None:
         made.kernel_note = "not asked"
         return made
+    if _sees_nothing(lab, kind):
+        made.kernel_note = _BLIND
+        return made
     seen = _seen(kind, packet)
     try:
         (found,) = lab.ask("insns.verdicts", number, [ebpf.encode(insns)], [seen if seen is not None else b""])
@@ -210,6 +224,19 @@ def _raw(insns: list[Insn], kind: str | None, packet, ctx, lab: Lab | None) -> R
     else:
         made.kernel, made.kernel_note = found[0][0], "BPF_PROG_TEST_RUN of the same program and packet"
     return made
+
+
+# return ctx->data_end > ctx->data
+_ANY_DATA = [Insn(0x61, 2, 1, 76), Insn(0x61, 3, 1, 80), Insn(0xB7, 0, 0, 0, 1), Insn(0x2D, 3, 2, 1), Insn(0xB7), Insn(0x95)]
+_BLIND = "not asked: this kernel's BPF_PROG_TEST_RUN gives a cgroup_skb program an empty packet; a real packet it shows"
+
+
+def _sees_nothing(lab: Lab, kind: str) -> bool:
+    """Whether the kernel's test run sets no `data_end` for programs of this type, as that of Linux 6.12 and before for cgroup_skb."""
+    if kind != "cgroup_skb":
+        return False
+    found = lab.ask("insns.verdicts", kinds.PROG_TYPES.index(kind), [ebpf.encode(_ANY_DATA)], [bytes(64)])[0]
+    return isinstance(found, list) and found[0][0] == 0
 
 
 def _seen(kind: str, packet: bytes | None) -> bytes | None:

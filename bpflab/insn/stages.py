@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import object as object_
 from ..errors import BpfError, LabError, NotSupportedError, VerifierError
+from ..hooks import HOOKS, UNKNOWN
 from ..lab import Lab
 from ..machines import AgentError
 from ..object import Object
@@ -22,29 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOG_LINES = 3000  # of a verifier's log; a loop can make millions
-
-# when a program of a type runs, and what its return value does; include/uapi/linux/bpf.h and the kernel's Documentation/bpf
-_HOOKS = {
-    "xdp": ("a device's driver has received a packet, before the kernel makes an sk_buff of it", "XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT: what becomes of the packet"),
-    "sched_cls": ("a packet enters or leaves a device, at its traffic control", "TC_ACT_OK lets it go on, TC_ACT_SHOT drops it"),
-    "socket_filter": ("a packet arrives at a socket", "how many bytes of it the socket gets; 0 drops it"),
-    "tracepoint": ("the kernel passes a tracepoint", "0, as a rule; nothing else is read from it"),
-    "raw_tracepoint": ("the kernel passes a tracepoint; the arguments are its own, not yet written out", "not used"),
-    "kprobe": ("a function of the kernel or of a program is entered, or returns", "not used"),
-    "perf_event": ("a counter overflows, for instance a clock", "not used"),
-    "tracing": ("a kernel function is entered or left, a typed tracepoint is passed, or an iterator is read", "depends on where it is attached"),
-    "lsm": ("the kernel asks a security module for leave", "0 allows, a negative errno refuses"),
-    "cgroup_skb": ("a process of a cgroup sends or receives a packet", "1 lets it through, 0 drops it"),
-    "cgroup_sock_addr": ("a process of a cgroup calls bind, connect, sendmsg or recvmsg", "1 allows, 0 refuses"),
-    "cgroup_device": ("a process of a cgroup opens a device", "1 allows, 0 refuses"),
-    "sock_ops": ("the TCP connections of a cgroup change their state", "depends on the call; usually 1"),
-    "sk_msg": ("a socket in a sock map sends", "SK_PASS or SK_DROP"),
-    "sk_skb": ("a socket in a sock map receives", "SK_PASS or SK_DROP; for a parser the message's length"),
-    "sk_lookup": ("a packet looks for its listening socket", "SK_PASS or SK_DROP"),
-    "syscall": ("user space runs it with BPF_PROG_TEST_RUN", "goes back to who ran it"),
-    "struct_ops": ("the kernel calls a function of a structure that the program fills in", "as the function's is"),
-    "netfilter": ("a packet passes a netfilter hook", "NF_ACCEPT or NF_DROP"),
-}
 
 
 @dataclass
@@ -213,7 +191,9 @@ def _verifier(whole: Image, log: str | None, error, program, number) -> Stage:
 
 
 def _hook(program: Program, whole: Image, number) -> Stage:
-    when, returned = _HOOKS.get(program.type, ("what it is attached to happens", "depends on where it is attached"))
+    hook = HOOKS.get(program.type, UNKNOWN)
+    when = hook.when or "what it is attached to happens"
+    returned = hook.returns or "depends on where it is attached"
     first = next((number(line) for line in whole.lines if number(line)), [])
     returning = [n for pc, i in enumerate(whole.insns) if i.is_exit for n in number(whole.lines[pc])]
     rows = [Row("type", program.type, first), Row("section", f'SEC("{program.section}")', first), Row("runs when", when, first), Row("returns", returned, returning)]

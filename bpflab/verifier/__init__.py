@@ -101,6 +101,13 @@ class Explanation:
         return apply(self.source, list(self.edits)) if self.source and self.edits else None
 
     @property
+    def heading(self) -> tuple[str, str, str]:
+        """What stands before the program's name, the name, and what follows it."""
+        if self.kind in ("empty", "foreign"):  # then nothing shows that the verifier rejected it
+            return ("program", self.program, f": {self.summary}") if self.program else ("", "", self.summary)
+        return ("the verifier rejected" + (" program" if self.program else " the program"), self.program, f": {self.summary}")
+
+    @property
     def path_text(self) -> str:
         """The path as text: source lines, instructions, and what became of registers and stack."""
         return text.path(self.path, self.left_out)
@@ -120,7 +127,7 @@ def explain(log: str, program: str = "", source: str | None = None, lines: Lines
     Parameters
     ----------
     log : str
-        As the kernel gave it, whole or cut.
+        As the kernel gave it, whole or cut; of another text it is said that it is none.
     program : str
         Name of the program.
     source : str, optional
@@ -131,7 +138,14 @@ def explain(log: str, program: str = "", source: str | None = None, lines: Lines
     Returns
     -------
     Explanation
+
+    Raises
+    ------
+    TypeError
+        The log is no text.
     """
+    if not isinstance(log, str):
+        raise TypeError(f"a verifier log is text, not {type(log).__name__}; give error.log of a VerifierError, or log.decode() of bytes")
     body, said = report.split(log)
     parsed = parse(body)
     path = build(parsed)
@@ -144,6 +158,7 @@ def explain(log: str, program: str = "", source: str | None = None, lines: Lines
         found = _reported(said) if said else _unknown(case, log, verdict)
         kind = found.kind
         verdict = verdict or (f"{said.category}: {said.problem}" if said else "")
+        verdict = "" if kind == "foreign" else verdict
     place = found.place or (case.place(case.last) if path.steps else None)
     if place is None and said and said.at:
         place = said.at.place or (case.place_of(said.at.insn) if said.at.insn is not None else None)

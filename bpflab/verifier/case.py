@@ -157,10 +157,23 @@ class Case:
         ]
 
     def before(self, place: Place | None, *lines: str) -> list[Edit]:
-        """Lines before a line, indented as it is."""
+        """Lines before a line, indented as it is; with braces, where the line is all that an if or a loop has."""
         if not self.owned(place):
             return []
-        return [Edit("before", place.line, self.source.indent(place.line) + text) for text in lines]
+        added = [Edit("before", place.line, self.source.indent(place.line) + text) for text in lines]
+        return self.braced(place, added)
+
+    def braced(self, place: Place, edits: list[Edit]) -> list[Edit]:
+        """Edits around a line, and braces where it is the only statement of an if, an else or a loop."""
+        above = place.line - 1
+        code = self.source.code(above).rstrip() if above in self.source else ""
+        if not re.match(r"\s*(\}\s*)?(if|else|while|for)\b.*\)$|\s*(\}\s*)?else$", code):
+            return edits
+        end = self.source.end_of_statement(place.line)
+        if end is None:
+            return []
+        opened = Edit("replace", above, self.source.line(above).rstrip() + " {")
+        return [opened, *edits, Edit("after", end, self.source.indent(above) + "}")]
 
     def swap(self, place: Place | None, old: str, new: str) -> list[Edit]:
         """A line with one piece of it replaced, if it has that piece once."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from . import Explanation
 
 _AROUND = 2  # source lines shown before and after a marked one
-_LOG_SHOWN = 200_000  # characters; a notebook with a log of 16 MB could not be opened any more
+_LOG_SHOWN = 40_000  # characters; a notebook with a log of 16 MB could not be opened any more
 
 
 @cache
@@ -24,10 +24,12 @@ def _style() -> str:
 
 def of(found: Explanation) -> str:
     """The explanation, whole."""
-    name = f" <code>{escape(found.program)}</code>" if found.program else ""
+    before, name, behind = found.heading
+    name = f" <code>{escape(name)}</code>" if name else ""
+    before = before[:1].upper() + before[1:]
     parts = [
         f"<style>{_style()}</style>",
-        f'<p class="bv-summary">The verifier rejected{name}: {escape(found.summary)}</p>',
+        f'<p class="bv-summary">{escape(before)}{name}{escape(behind)}</p>',
         _code(found),
     ]
     if found.reason:
@@ -42,7 +44,9 @@ def of(found: Explanation) -> str:
 
 
 def _row(number: object, line: str, kind: str = "") -> str:
-    return f'<div class="bv-row{" bv-" + kind if kind else ""}"><span class="bv-n">{number}</span>{escape(line) or " "}</div>'
+    # <pre>: a notebook that is not trusted shows it without the style
+    text = f'<pre><span class="bv-n">{number:>6} </span>{escape(line) or " "}</pre>'
+    return f'<div class="bv-row{" bv-" + kind if kind else ""}">{text}</div>'
 
 
 def _note(words: str, kind: str) -> str:
@@ -72,7 +76,7 @@ def _code(found: Explanation) -> str:
     )
     for i, number in enumerate(shown):
         if i and number > shown[i - 1] + 1:
-            rows.append('<div class="bv-row bv-gap"><span class="bv-n">…</span></div>')
+            rows.append(_row("…", "", "gap"))
         kind, words = marks.get(number, ("", ""))
         rows.append(_row(number, source.line(number).expandtabs(4), kind))
         if kind:

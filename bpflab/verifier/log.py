@@ -22,11 +22,12 @@ _TABLE = re.compile(r"\s+(\d+): [.0-9]{8,} \(([0-9a-f]{2})\) (.*)")
 _LIBBPF = re.compile(r"-- BEGIN PROG LOAD LOG --\n(.*?)(?:(?:libbpf: )?-- END PROG LOAD LOG --|\Z)", re.S)
 # what stands between instructions or after the verdict and is none
 _NOISE = re.compile(
-    r"$|processed \d+ insns|verification time|stack depth|max_states|mark_precise|last_idx|regs=|parent |propagat|arg#\d+ \S+ type|"
+    r"$|processed \d+ insns|verification time|stack depth|max_states|mark_precise|last_idx|regs=|parent |propagat|arg#\d+ (?!reference)\S+ type|"
     r"func#\d+ @|Live regs before|reg type unsupported|func '\w+' arg\d+ (?:has btf_id|type)|caller:|callee:|returning from callee|to caller at|"
-    r"(?:cur|old) state:|BPF program .* loaded|arg#\d+ reference type|func#\d+ |Func#\d+ |libbpf: |-- |subprog#|insn \d+ cannot|"
+    r"(?:cur|old) state:|BPF program .* loaded|func#\d+ |Func#\d+ |libbpf: |-- |subprog#|insn \d+ cannot|"
     r"(?:from )?\d+: safe|from \d+ to \d+.*: safe|The sequence .*truncated|\(truncated"
 )
+_UNBROKEN = re.compile(r"(?<=\S)processed \d+ insns \(limit .*")  # some verdicts lack the end of their line
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,12 @@ class Step:
     def _split(self) -> tuple[str, str, int | None]:
         if self._parts is None:
             raw = self._raw
-            at = raw.find(";")  # no instruction has one
-            behind = _BEHIND_JUMP.search(raw) if at < 0 and "goto" in raw else None
-            if at >= 0:
-                self._parts = raw[:at].rstrip(), raw[at + 1 :], None
-            elif behind:
+            at = raw.find(";")  # no instruction has one, but numbers in a state do: var_off=(0x0; 0xff)
+            behind = _BEHIND_JUMP.search(raw) if "goto" in raw else None
+            if behind and not 0 <= at < behind.start():
                 self._parts = raw[: behind.start()], raw[behind.end() :], int(behind[1])
+            elif at >= 0:
+                self._parts = raw[:at].rstrip(), raw[at + 1 :], None
             else:
                 self._parts = raw.rstrip(), "", None
         return self._parts
@@ -234,7 +235,7 @@ def parse(text: str) -> Log:
             place, fresh, last, resumed = None, False, None, False
             continue
         if not _NOISE.match(line):
-            between.append(line.rstrip())
+            between.append(_UNBROKEN.sub("", line).rstrip())
     log.said = between
     return log
 

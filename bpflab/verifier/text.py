@@ -16,11 +16,8 @@ _WIDTH = 100
 
 def of(found: Explanation) -> str:
     """The explanation without path and log."""
-    parts = [
-        f"the verifier rejected program '{found.program}': {found.summary}"
-        if found.program
-        else f"the verifier rejected the program: {found.summary}"
-    ]
+    before, name, behind = found.heading
+    parts = [f"{before} '{name}'{behind}" if name else f"{before}{behind}"]
     quoted = quote(found)
     if quoted:
         parts.append("\n".join(quoted))

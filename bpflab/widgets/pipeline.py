@@ -8,6 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ..errors import UnknownNameError
 from ..insn.stages import Row, Ways, collect
 
 _STATIC = Path(__file__).parent / "static"
@@ -50,8 +51,15 @@ class Pipeline(anywidget.AnyWidget):
         -------
         dict
             Texts by stage ("bytecode", "verifier", "xlated", "JIT", "hook", "maps").
+
+        Raises
+        ------
+        UnknownNameError
+            No program has that name.
         """
         name = program or next(iter(self.ways.programs))
+        if name not in self.ways.programs:
+            raise UnknownNameError("program", name, self.ways.programs, f"the pipeline of '{self.ways.name}'")
         return {stage.title: [row.text for row in stage.rows if line in row.lines] for stage in self.ways.programs[name]}
 
     def __repr__(self) -> str:

@@ -47,6 +47,13 @@ class Stepper(anywidget.AnyWidget):
         self.kernel, self.agrees = done.kernel, done.agrees
         super().__init__(_run=_page(done))
 
+    @traitlets.validate("position")
+    def _there(self, proposal):
+        last = len(self.trace.steps)
+        if not 0 <= proposal["value"] <= last:
+            raise traitlets.TraitError(f"{proposal['value']} is no position of this run; give 0 to {last}")
+        return proposal["value"]
+
     def to_frame(self) -> pd.DataFrame:
         """The steps: `pc`, `instruction`, `what` it did, `next`."""
         steps = self.trace.steps
@@ -74,7 +81,7 @@ def step(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str
     Parameters
     ----------
     source : Program or str or list or pathlib.Path
-        A loaded program; a filter expression ("udp port 53", compiled by tcpdump on the lab machine), or what ``tcpdump -dd`` or
+        A loaded program; a filter expression ("udp port 53", compiled by tcpdump on the lab machine), or what ``tcpdump -d``, ``-dd`` or
         ``-ddd`` prints; (code, jt, jf, k) rows of a classic filter; C text or a file with one program; a list of
         `bpflab.insn.Insn`.
     packet : bytes or str or scapy packet
@@ -123,7 +130,7 @@ def _verdict(done: Run) -> str:
 
 def _kernel(done: Run) -> str:
     if done.kernel is None:
-        return f"kernel {done.kernel_note}"
+        return f"kernel{' ' if done.kernel_note.startswith('not asked') else ': '}{done.kernel_note}"
     said = f"kernel: {done.kernel}"
     if done.kind == "classic":
         said = f"kernel: {done.kernel} of {done.size} bytes came through"
@@ -211,6 +218,8 @@ def _region(done: Run, name: str, touched: list[tuple[int, int]]) -> dict:
     inside = lambda f: any(a < f.offset + f.size and f.offset < b for a, b in shown)  # noqa: E731
     return {
         **{"name": name, "size": len(data), "width": width, "top": STACK_SIZE if name.startswith("stack") else 0},
+        # XDP reaches the first page of a packet, what is behind it only with helpers
+        "of": done.size if name == "packet" and done.kind == "xdp" and len(data) < done.size else 0,
         "chunks": [[start, data[start:end].hex()] for start, end in shown],
         "fields": [[f.offset, f.size, f.title, f.said] for f in done.fields.get(name, []) if inside(f)],
     }

@@ -75,6 +75,13 @@ def test_a_line_and_what_it_became(notebook, show):
     expect(root.locator("li.bm-lit")).to_have_count(0)
 
 
+def test_a_line_that_is_lit_from_the_start_is_in_sight(notebook, show):
+    root = show("bl.pipeline(SOURCE)\np.line = 9")
+    inside = "e => { const a = e.getBoundingClientRect(), b = e.closest('.bm-scroll').getBoundingClientRect(); return b.height > 0 && a.top >= b.top && a.bottom <= b.bottom }"
+    expect(lit(root, "verifier").first).to_be_visible()
+    notebook.page.wait_for_function(f"e => ({inside})(e)", arg=lit(root, "verifier").first.element_handle())
+
+
 def test_machine_code_or_why_not(notebook, show):
     root = show("bl.pipeline(SOURCE)")
     given = notebook.execute("print(bool(lab.ask('insns.dump', lab.load(SOURCE).programs['first'].fd)['jited']))").strip() == "True"

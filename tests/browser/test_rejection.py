@@ -80,6 +80,18 @@ def test_path_and_log_unfold(themed):
     log.locator("summary").click()
     expect(log.locator("pre")).to_contain_text("R0 invalid mem access 'map_value_or_null'")
     expect(log.locator("pre")).to_contain_text("processed ")
+    # its lines stay lines, also where they are longer than the page is wide
+    assert log.locator("pre").evaluate("e => [getComputedStyle(e).whiteSpace, getComputedStyle(e).borderTopWidth]") == ["pre", "1px"]
+
+
+def test_on_a_narrow_page_the_path_is_scrolled_not_squeezed(themed):
+    shown = themed.run(PROGRAM).locator(".bpflab-verifier")
+    themed.page.set_viewport_size({"width": 620, "height": 1100})
+    path = shown.locator("details.bv-path")
+    path.locator("summary").click()
+    expect(path.locator("table").first).to_be_visible()
+    assert min(path.locator("td:last-child").evaluate_all("cells => cells.map(e => e.getBoundingClientRect().width)")) > 150
+    themed.page.set_viewport_size({"width": 1280, "height": 1100})
 
 
 def test_the_kernel_of_the_notebook_goes_on(themed):

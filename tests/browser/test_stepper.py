@@ -144,7 +144,14 @@ def test_packets_without_bytes_and_with_many(notebook, show, size, rows):
     stepper.press("one instruction forward")
     stepper.press("to the end")
     expect(stepper.said).to_contain_text("the end")
-    assert stepper.root.locator('[data-region="packet"] .bm-at').count() == rows
+    packet = stepper.root.locator('[data-region="packet"]')
+    assert packet.locator(".bm-at").count() == rows
+    assert packet.locator(".bm-left").all_inner_texts() == (["… 59,872 bytes not shown", "… 5,520 bytes not shown"] if size else [])
+
+
+def test_of_a_long_packet_xdp_reaches_the_beginning(notebook, show):
+    stepper = show("bl.step(obj.programs['count'], bytes(65536))")
+    expect(stepper.root.get_by_role("heading", name="packet")).to_have_text("packet · the first 3,520 of 65,536 bytes")
 
 
 def test_it_is_readable_in_both_themes(notebook, show):

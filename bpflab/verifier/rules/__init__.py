@@ -55,7 +55,8 @@ def _line_of(said: str, match: re.Match) -> str:
 
 
 def _likeliest(log: Log) -> str:
-    return log.said[-1].strip()[:300] if log.said else ""
+    said = [line for line in log.said if not re.match(r"arg#\d+ reference type", line)]  # a remark, as a rule
+    return said[-1].strip()[:300] if said else ""
 
 
 def _fits(case: Case, match: re.Match) -> bool:
@@ -72,4 +73,4 @@ def _fits(case: Case, match: re.Match) -> bool:
     )
 
 
-from . import access, arguments, arithmetic, bounds, calls, ends, packets, registers, resources, structure  # noqa: E402, F401
+from . import access, arguments, arithmetic, bounds, calls, ends, maps, packets, registers, resources, structure  # noqa: E402, F401

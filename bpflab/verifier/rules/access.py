@@ -1,9 +1,10 @@
-"""Memory: pointers that may be NULL, the context, what is only for reading, the kernel's own structs."""
+"""Memory: pointers that may be NULL, the context, what is only for reading, the kernel's own structs, alignment."""
 
 from __future__ import annotations
 
 import re
 
+from .. import states
 from ..case import Case, Finding
 from ..log import Place
 from ..path import loaded, stored
@@ -57,6 +58,15 @@ def pointer_unchecked(case: Case, match: re.Match) -> Finding:
         if variable:
             found.advice = f"compare {variable} with NULL behind the call"
             found.edits = case.guard(found.cause, f"!{variable}")
+    elif origin.kind == "load":
+        place = case.place(origin.index)
+        variable = case.assigned(place)
+        if place != case.path.steps[-1].place:
+            found.cause, found.note = place, "the pointer is read here, and may be NULL"
+        if variable:
+            found.summary = f"{variable} {use} before it was compared with NULL"
+            found.advice = f"compare {variable} with NULL before you use it"
+            found.edits = case.guard(place, f"!{variable}")
     elif origin.kind == "entry":
         found.summary = "an argument that may be NULL is used before it was compared with NULL"
         found.reason = "A function that is not static is verified by itself: the verifier assumes that any caller may hand it NULL."
@@ -74,6 +84,32 @@ def pointer_unchecked(case: Case, match: re.Match) -> Finding:
     return found
 
 
+@rule(r"^R(?P<reg>\d+) type=(?:scalar|inv) expected=(?!scalar|inv)")
+def null_passed(case: Case, match: re.Match) -> Finding | None:
+    """A number where a pointer is wanted: on the way on which a helper gave NULL."""
+    register = int(match["reg"])
+    origin = case.origin(register)
+    if origin.kind != "call" or states.number(case.value(register)) != 0:
+        return None
+    given = case.call(origin.index)
+    if given not in _LOOKUPS:
+        return None
+    found = Finding(
+        "pointer-unchecked",
+        f"what {given}() returned is handed on where it is NULL",
+        "The verifier follows both ways out of a check. On one of them the pointer is NULL, and that way leads here as well.",
+        f"r{register} is NULL on this way",
+        case.place(origin.index),
+        f"{given}() {_LOOKUPS[given]}",
+        "leave, or go another way, when it is NULL",
+    )
+    variable = case.variable(found.cause, given)
+    if variable:
+        found.advice = f"leave when {variable} is NULL, right behind the call"
+        found.edits = case.guard(found.cause, f"!{variable}")
+    return found
+
+
 @rule(r"^invalid bpf_context access off=(?P<off>-?\d+) size=(?P<size>\d+)")
 def context_access(case: Case, match: re.Match) -> Finding:
     offset, size = match["off"], match["size"]
@@ -87,7 +123,16 @@ def context_access(case: Case, match: re.Match) -> Finding:
             "this member is not for writing",
             advice="keep the value in a variable of your own; to change the packet, use a helper",
         )
-    return Finding(
+    missing = re.search(r"^func '(\w+)' doesn't have (\d+)-th argument", "\n".join(case.log.said), re.M)
+    if missing:
+        return Finding(
+            "context-access",
+            f"the program takes argument {missing[2]} of {missing[1]}, which has fewer",
+            "The context of such a program is the row of arguments, 8 bytes each, and BTF says how many there are.",
+            f"there is no argument {missing[2]}",
+            advice=f"take no more arguments than {missing[1]} has; its declaration in the kernel's source shows them",
+        )
+    found = Finding(
         "context-access",
         "the program reads a part of the context that its type does not have",
         f"Which members of its context a program may read, and in which size, differs by program type. {size} bytes at byte {offset} "
@@ -95,11 +140,27 @@ def context_access(case: Case, match: re.Match) -> Finding:
         f"{size} bytes at byte {offset} of the context",
         advice="look which members the context of this program type has; another type may have this one",
     )
+    place = case.path.steps[-1].place if case.path.steps else None
+    if place and re.search(r"->data(_end|_meta)?\b", place.text):
+        found.summary = "the program takes a pointer into the packet, and programs of its type have none"
+        found.advice = "copy what you need: bpf_skb_load_bytes(skb, offset, &variable, sizeof(variable))"
+    return found
 
 
 @rule(r"^dereference of modified (?P<type>\w+) ptr R(?P<reg>\d+) off=(?P<off>-?\d+) disallowed")
 def context_modified(case: Case, match: re.Match) -> Finding:
     what = "the context" if match["type"] == "ctx" else "this object"
+    place = case.path.steps[-1].place if case.path.steps else None
+    member = re.search(r"(\w+)->(\w+)", place.text) if place and (loaded(case.asm) or stored(case.asm)) else None
+    if member:  # by name in the source: it was the compiler that moved the pointer
+        return Finding(
+            "context-modified",
+            f"the compiler moved a pointer to {what}, to reach {member[2]} more than once, and the verifier refuses such a pointer",
+            f"{what.capitalize()} may be read at a fixed place only: the kernel rewrites every access to it. Where a member is used in "
+            "several branches, the compiler may compute its address once and keep it.",
+            f"{member[1]} was moved by {match['off']} bytes before this",
+            advice=f"read {member[1]}->{member[2]} once, into a variable at the beginning of the function, and use that",
+        )
     return Finding(
         "context-modified",
         f"a pointer to {what} was moved, and then handed to a helper or used",
@@ -151,6 +212,12 @@ def map_readonly(case: Case, match: re.Match) -> Finding:
                 found.cause = Place(case.source.name, i, line.strip())
                 found.note = f"{found_const[1]} is const"
                 found.edits = case.swap(found.cause, "const ", "")
+    written = stored(case.asm)
+    origin = case.origin(written[0]) if written else None
+    if not found.cause and origin and origin.kind == "call" and case.call(origin.index) == "bpf_map_lookup_elem":
+        found.cause, found.note = case.place(origin.index), "the value of a map that programs may only read"
+        found.reason = "Programs only read the values of some maps: those of device maps, and of each map with BPF_F_RDONLY_PROG."
+        found.advice = "let user space write this map, or keep the number in a map of another type"
     return found
 
 
@@ -180,4 +247,18 @@ def kernel_bounds(case: Case, match: re.Match) -> Finding:
         "The verifier knows the layout of the kernel's structs from BTF, and holds each access against it.",
         "past the end of the struct",
         advice="read a member by its name; what lies outside is for bpf_probe_read_kernel()",
+    )
+
+
+@rule(r"^misaligned (?P<what>\w+) access off (?P<off>.*) size (?P<size>\d+)")
+def misaligned(case: Case, match: re.Match) -> Finding:
+    size = match["size"]
+    return Finding(
+        "misaligned",
+        f"an access of {size} bytes at an address that is no multiple of {size}",
+        f"The verifier keeps account of the stack in whole words, so that a value of {size} bytes has to lie at a multiple of {size}."
+        if match["what"] == "stack"
+        else f"This machine reads {size} bytes only from an address that is a multiple of {size}.",
+        "not aligned",
+        advice="let the compiler place the variable, or copy it byte by byte with __builtin_memcpy",
     )

@@ -10,6 +10,7 @@ from ..log import Place
 from ..path import called
 from . import rule
 from .bounds import check_place, limit
+from .maps import has_no_keys, without_keys
 
 _EXPECTED = {
     "fp": "a variable on the stack",
@@ -29,13 +30,7 @@ _EXPECTED = {
     "func": "a function",
     "timer": "a timer",
 }
-# enum bpf_map_type, include/uapi/linux/bpf.h
-_MAPS = (
-    "unspec hash array prog_array perf_event_array percpu_hash percpu_array stack_trace cgroup_array lru_hash lru_percpu_hash "
-    "lpm_trie array_of_maps hash_of_maps devmap sockmap cpumap xskmap sockhash cgroup_storage reuseport_sockarray "
-    "percpu_cgroup_storage queue stack sk_storage devmap_hash struct_ops ringbuf inode_storage task_storage bloom_filter "
-    "user_ringbuf cgrp_storage arena insn_array"
-).split()
+_IN_MAPS = ("bpf_timer_", "bpf_wq_", "bpf_spin_")  # helpers of what can only lie in a map's value
 
 
 def _ordinal(register: int) -> str:
@@ -72,6 +67,8 @@ def argument_type(case: Case, match: re.Match) -> Finding:
         if name.startswith("bpf_")
         else "see the order and the types of its arguments",
     )
+    if register == 1 and match["type"] == "fp" and name.startswith(_IN_MAPS):
+        found.advice = "put it into the value of a map, which outlives the program's run, and hand over its address there"
     origin = case.origin(register)
     if match["type"] in ("scalar", "inv") and origin.kind in ("load", "call"):
         place = case.place(origin.index)
@@ -118,8 +115,11 @@ def size_negative(case: Case, match: re.Match) -> Finding:
 
 @rule(r"^(?:R(?P<reg>\d+) )?invalid zero-sized read(?:: u64=\[(?P<low>\d+),(?P<high>\d+)\])?")
 def size_zero(case: Case, match: re.Match) -> Finding | None:
+    if not match["reg"] and has_no_keys(case):
+        return without_keys(case)
     register = int(match["reg"]) if match["reg"] else _size_argument(case)
     high = states.bounds(case.value(register))[1] if register else None
+    high = int(match["high"]) if match["high"] else high
     if register and (high is None or high > 1 << 29):
         return _size(case, register, "size-unbounded", "may be any number", "it has neither a lower nor an upper limit")
     name = called(case.asm) or "the function"
@@ -199,19 +199,6 @@ def constant(case: Case, match: re.Match) -> Finding:
         if place != case.path.steps[-1].place:
             found.cause, found.note = place, "the number comes from here"
     return found
-
-
-@rule(r"^cannot pass map_type (?P<type>\d+) into func (?P<name>\w+)#")
-def map_type(case: Case, match: re.Match) -> Finding:
-    number = int(match["type"])
-    kind = _MAPS[number] if number < len(_MAPS) else f"of type {number}"
-    return Finding(
-        "map-type",
-        f"{match['name']}() does not work on a map of type {kind}",
-        "Most helpers for maps work on a few types of map.",
-        f"a map of type {kind}",
-        advice=f"give {match['name']}() a map of a type that it is made for; see bpf-helpers(7)",
-    )
 
 
 @rule(r"^Expected an initialized dynptr as arg #(?P<n>\d+)")

@@ -82,7 +82,7 @@ def index_unbounded(case: Case, match: re.Match) -> Finding | None:
         "the index has no upper limit that the verifier knows of",
         "The verifier has to know the greatest value of an index, and that it still lies inside.",
         "the index may be anything here",
-        advice="compare the index with the number of elements first, or mask it: i & (n - 1), where n is a power of two",
+        advice="compare the index with the number of elements first, or mask it, where that is a power of two: i & 15 for 16",
     )
     if moved is None:
         return found
@@ -93,9 +93,9 @@ def index_unbounded(case: Case, match: re.Match) -> Finding | None:
     place = case.path.steps[-1].place
     index = re.search(r"(\w+)\[(\w+)\]", place.text) if place else None
     if index and not index[2].isdigit():
-        count = _elements(case, register, index[1])
+        count = _elements(case, index[1])
         found.summary = f"{index[2]} is used as an index, but nothing limits it"
-        found.advice = f"compare {index[2]} with the number of elements first, or mask it: {index[2]} & (n - 1), where n is a power of two"
+        found.advice = f"compare {index[2]} with the number of elements first, or mask it, where that is a power of two: {index[2]} & 15 for 16"
         if count:
             found.edits = (
                 case.before(place, f"if ({index[2]} >= {count})", case.source.unit + case.source.leave(place.line))
@@ -105,12 +105,14 @@ def index_unbounded(case: Case, match: re.Match) -> Finding | None:
     return found
 
 
-def _elements(case: Case, register: int, array: str) -> int | None:
+def _elements(case: Case, array: str) -> int | None:
     """How many elements an array has, as the source declares it."""
     if not case.source:
         return None
-    found = {int(n) for n in re.findall(rf"\b{re.escape(array)}\[(\d+)\]\s*[;,=]", "\n".join(case.source.lines))}
-    found |= {int(n) for n in re.findall(rf"\b{re.escape(array)}\[(\d+)\]\s*\w*\(", "\n".join(case.source.lines))}
+    text = "\n".join(case.source.lines)
+    declared = rf"(?m)^\s*(?!return\b|case\b)(?:[\w*]+\s+)+\**{re.escape(array)}\[(\d+)\]\s*(?:[;,=]|\w*\()"
+    inside = rf"[{{;]\s*(?:\w+\s+)+{re.escape(array)}\[(\d+)\];"
+    found = {int(n) for n in [*re.findall(declared, text), *re.findall(inside, text)]}
     return found.pop() if len(found) == 1 else None
 
 
@@ -144,7 +146,23 @@ def _weak_bound(
     check = limit(case, step, register)
     if check is not None:
         _blame_check(case, found, check)
+    else:
+        found.kind = "index-unbounded"
+        found.failing = f"the index may lead up to {high:,} bytes away" if high else "no comparison on the way here keeps the index below the end"
+        found.advice = "compare the index with the number of elements first, or mask it, where that is a power of two: i & 15 for 16"
+        _mask(case, found)
     return found
+
+
+def _mask(case: Case, found: Finding) -> None:
+    """Mask an index that is computed on the rejected line, where the array has 2, 4, 8, ... elements."""
+    place = case.path.steps[-1].place
+    index = re.findall(r"(\w+)\[([^\[\]]*\w [-+*/>] ?[^\[\]]*)\]", place.text) if place else []
+    count = _elements(case, index[0][0]) if len(index) == 1 else None
+    if count and count & (count - 1) == 0:
+        array, words = index[0]
+        found.edits = case.swap(place, f"{array}[{words}]", f"{array}[({words}) & {count - 1}]")
+        found.advice = f"compare {words} with the number of elements first, or mask it: ({words}) & {count - 1}"
 
 
 def _blame_check(case: Case, found: Finding, check: int) -> None:
@@ -231,7 +249,28 @@ def index_negative(case: Case, match: re.Match) -> Finding:
             found.note = "the number comes from here"
             if found.cause and found.cause.text.startswith("int ") and case.path.steps[-1].place != found.cause:
                 found.edits = case.swap(found.cause, "int ", "__u64 ")
+            if found.cause and " % " in found.cause.text:
+                _remainder(case, found)
     return found
+
+
+def _remainder(case: Case, found: Finding) -> None:
+    """Of an index that is the remainder of a division, of which the verifier expects anything."""
+    found.note = "the number comes from here; the verifier does not work out how great a remainder can be"
+    found.reason = (
+        "A pointer may move only by a number whose least and greatest value the verifier knows. A remainder may be any number to it, "
+        "unless the divisor is a power of two, of which the compiler makes a mask."
+    )
+    found.advice = (
+        "compare the index with the number of elements, and put barrier_var(index) before it: otherwise the compiler, which knows that "
+        "the remainder fits, leaves the comparison out"
+    )
+    place = case.path.steps[-1].place
+    index = re.search(r"(\w+)\[(\w+)\]", place.text) if place else None
+    count = _elements(case, index[1]) if index else None
+    if count and case.assigned(found.cause) == index[2] and case.owned(place):
+        leave = case.source.unit + case.source.leave(place.line)
+        found.edits = case.before(place, f"barrier_var({index[2]});", f"if ({index[2]} >= {count})", leave)
 
 
 @rule(
@@ -245,7 +284,7 @@ def stack_index(case: Case, match: re.Match) -> Finding:
         "the index into an array on the stack can leave the array",
         "The verifier has to know the least and the greatest place that the access can touch; the stack ends at the frame pointer.",
         "the access might go past the end of the stack",
-        advice="compare the index with the number of elements first, or mask it: i & (n - 1), where n is a power of two",
+        advice="compare the index with the number of elements first, or mask it, where that is a power of two: i & 15 for 16",
     )
     moved = added(case, register)
     if moved is None:
@@ -257,16 +296,21 @@ def stack_index(case: Case, match: re.Match) -> Finding:
     origin = case.origin(moved[1], moved[0])
     if origin.kind in ("load", "call"):
         found.cause = case.place(origin.index)
-        found.note = "the number comes from here, and no limit of it is known where it is used"
+        known = states.bounds(case.value(moved[1], moved[0])) != (None, None)
+        found.note = "the number comes from here, and " + (
+            "may be too small or too great where it is used" if known else "no limit of it is known where it is used"
+        )
     place = case.path.steps[-1].place
     index = re.search(r"(\w+)\[(\w+)\]", place.text) if place else None
     if index:
         found.summary = f"{index[2]} is used as an index into the stack, but nothing limits it"
-        count = _elements(case, register, index[1])
+        count = _elements(case, index[1])
         if count and case.owned(place):
             found.edits = case.before(
                 place, f"if ({index[2]} >= {count})", case.source.unit + case.source.leave(place.line)
             )
+    else:
+        _mask(case, found)
     return found
 
 
@@ -341,17 +385,3 @@ def _unset_slot(case: Case, start: int, unset: int, size: int) -> Finding:
         bare = re.search(rf"\b{name}((?:\[\w*\])?);", case.source.line(line))
         found.edits = case.swap(found.cause, bare[0], f"{name}{bare[1]} = {'0' if scalar and not bare[1] else '{}'};")
     return found
-
-
-@rule(r"^misaligned (?P<what>\w+) access off (?P<off>.*) size (?P<size>\d+)")
-def misaligned(case: Case, match: re.Match) -> Finding:
-    size = match["size"]
-    return Finding(
-        "misaligned",
-        f"an access of {size} bytes at an address that is no multiple of {size}",
-        f"The verifier keeps account of the stack in whole words, so that a value of {size} bytes has to lie at a multiple of {size}."
-        if match["what"] == "stack"
-        else f"This machine reads {size} bytes only from an address that is a multiple of {size}.",
-        "not aligned",
-        advice="let the compiler place the variable, or copy it byte by byte with __builtin_memcpy",
-    )

@@ -54,6 +54,9 @@ def packet(case: Case, match: re.Match) -> Finding:
         if checks and case.place(checks[0]):
             found.cause = case.place(checks[0])
             found.note = f"this proves {proved} bytes"
+            if _index_varies(case):
+                found.advice = "compare the end of all that the loop reads with data_end: the first of its accesses is already past what is proved"
+                return found
             number = re.findall(rf"(?<![\w.]){proved}(?![\w.])", found.cause.text)
             pointer = re.search(r"\((\w+) \+ 1\)", found.cause.text)
             used = re.search(r"\b(\w+)->", case.path.steps[-1].place.text) if case.path.steps[-1].place else None
@@ -79,15 +82,61 @@ def packet(case: Case, match: re.Match) -> Finding:
         advice="compare the end of what you read with data_end, and leave when the packet is shorter",
     )
     origin = case.origin(register)
+    bare = next((check for check in checks if _compares_bare(case, check, register)), None)
+    if bare is not None:
+        return _bare(case, found, bare, end)
     if origin.kind == "load" and not checks:
         found.cause = case.place(origin.index)
-        found.note = "the packet begins here; where it ends was not looked at"
+        found.note = "the packet begins here, and nothing on this way compares it with data_end"
         place = case.path.steps[-1].place
         pointer = re.search(r"\b(\w+)->(?!data)", place.text) if place else None
         context = re.search(r"(\w+)->data\b", found.cause.text) if found.cause else None
         if pointer and context and case.owned(place):
             condition = f"if ((void *)({pointer[1]} + 1) > (void *)(long){context[1]}->data_end)"
             found.edits = case.before(place, condition, case.source.unit + case.source.leave(place.line))
+    return found
+
+
+def _index_varies(case: Case) -> bool:
+    """Whether the rejected line has an index that is not the same each time: the compiler has unrolled a loop."""
+    place = case.path.steps[-1].place
+    inside = re.findall(r"\[([^\[\]]*)\]", place.text) if place else []
+    return any(re.search(r"\b[a-z_]\w*\b", one) for one in inside)
+
+
+def _compares_bare(case: Case, index: int, register: int) -> bool:
+    """Whether a comparison is of the beginning of the packet itself, from which the verifier learns nothing.
+
+    find_good_pkt_pointers() in kernel/bpf/verifier.c leaves at once where the offset is 0 and the range open to the right.
+    """
+    first, operator, second, _ = case.path.condition(index)
+    pointer = first if case.kind(first, index) == "pkt" else second
+    mirrored = {">": "<", "<": ">", ">=": "<=", "<=": ">="}
+    if pointer == second:
+        operator = mirrored.get(operator, operator)
+    known = states.fields(case.value(pointer, index) or "")
+    here, there = case.origin(register), case.origin(pointer, index)
+    same = (here.kind, here.index) == (there.kind, there.index)
+    return same and operator in (">=", "<") and known.get("off", "0") == "0" and known.get("id", "0") == "0"
+
+
+def _bare(case: Case, found: Finding, check: int, end: int | None) -> Finding:
+    found.summary = "the packet was compared with data_end, but from this comparison the verifier learns of no byte"
+    found.reason = (
+        "That the packet does not end where it begins tells you that it has a byte. The verifier does not draw that conclusion: "
+        "it looks for a pointer behind the bytes that you want."
+    )
+    found.cause, found.note = case.place(check), "no byte is proved by this"
+    found.advice = "compare the end of what you read: pointer + size > data_end, and leave then"
+    compared = re.search(r"\b(\w+) (<|>=) (\w+)", found.cause.text) if found.cause else None
+    if compared and not re.match(r"(for|while)\b", found.cause.text):
+        better = {"<": "<=", ">=": ">"}[compared[2]]
+        found.advice = f"write {compared[1]} + {end} {better} {compared[3]}"
+        found.edits = case.swap(found.cause, compared[0], f"{compared[1]} + {end} {better} {compared[3]}")
+    elif compared:
+        found.advice = (
+            f"write {compared[1]} + {end} <= {compared[3]}; and count the rounds with a constant limit, for the verifier walks through each"
+        )
     return found
 
 

@@ -170,7 +170,42 @@ def scalar(case: Case, match: re.Match) -> Finding:
                 if origin.kind == "load"
                 else f"{case.call(origin.index)}() returns a number"
             )
+            _better_pointer(case, found)
     return found
+
+
+def _better_pointer(case: Case, found: Finding) -> None:
+    """Where the same pointer can be had as one that the verifier follows."""
+    place = found.cause
+    if not case.owned(place):
+        return
+    here = case.path.steps[-1].place
+    variable = case.assigned(place)
+    member = re.search(r"\b(\w+)->(\w+)\b(?!\s*(?:->|\[|=[^=]))", here.text) if here else None
+    if variable and here and re.search(rf"\b{variable}\[|\*{variable}\b", here.text):
+        found.advice = (
+            f"copy what {variable} points to first: bpf_probe_read_user_str(copy, sizeof(copy), {variable}) out of the memory of a "
+            "process, bpf_probe_read_kernel_str() out of the kernel's"
+        )
+        return
+    if re.search(r"\bBPF_K(RET)?PROBE\(", place.text) and member and re.search(rf"\*\s*{member[1]}\b", place.text):
+        read = f"BPF_CORE_READ({member[1]}, {member[2]})"
+        found.note = f"{member[1]} is an address of the kernel's, and a number to the verifier"
+        found.advice = f"write {read}, of <bpf/bpf_core_read.h>, which copies what stands there"
+        if any("bpf_core_read.h" in line for line in case.source.lines):
+            found.edits = case.swap(here, member[0], read)
+        return
+    if "bpf_get_current_task()" in place.text:
+        found.advice = "take bpf_get_current_task_btf(), whose result the verifier can follow; or read with BPF_CORE_READ()"
+        found.edits = case.swap(place, "bpf_get_current_task()", "bpf_get_current_task_btf()")
+    elif re.search(r"\bBPF_PROG\(", place.text) and place.line - 1 in case.source:
+        above = Place(place.file, place.line - 1, case.source.line(place.line - 1).strip())
+        section = re.search(r'SEC\("(?:tracepoint|tp)/(\w+)/(\w+)"\)', above.text)
+        if section:
+            found.note = "BPF_PROG takes a row of arguments, and a tracepoint program gets a pointer to one record"
+            found.advice = f"take the record: struct trace_event_raw_{section[2]} *ctx; or SEC(\"tp_btf/...\"), which gives the arguments"
+            if section[1] != "syscalls":
+                found.edits = case.swap(above, section[0], f'SEC("tp_btf/{section[2]}")')
 
 
 def _was_pointer(case: Case, register: int) -> Finding | None:

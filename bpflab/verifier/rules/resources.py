@@ -37,6 +37,9 @@ def leaked(case: Case, match: re.Match) -> Finding:
     if name == "a function" or name == "a helper":
         name = "a helper"
     release = _RELEASE.get(name)
+    iterator = re.fullmatch(r"bpf_iter_(\w+)_new", name)
+    if iterator:
+        release = f"bpf_iter_{iterator[1]}_destroy()"
     what = f"what {name}() gave" if name != "a helper" else "what a helper gave"
     found = Finding(
         "reference-leak",
@@ -57,6 +60,9 @@ def leaked(case: Case, match: re.Match) -> Finding:
             "bpf_sk_lookup_tcp": f"bpf_sk_release({variable});",
             "bpf_sk_lookup_udp": f"bpf_sk_release({variable});",
         }.get(name)
+        begun = re.search(r"_new\(\s*(&\w+)", found.cause.text) if iterator and found.cause else None
+        if begun:
+            variable, call = begun[1], release.replace("()", f"({begun[1]});")
         if variable and call and case.owned(way):
             found.edits = _insert_release(case, way, call)
             found.advice = f"write {call} before this return"
@@ -97,15 +103,6 @@ def _leaves_anyway(case: Case, number: int) -> bool:
 
 def _insert_release(case: Case, way: Place, call: str):
     """A line before a return; braces as well, where the return is the only statement of an if."""
-    above = case.source.code(way.line - 1).strip() if way.line - 1 in case.source else ""
-    if re.match(r"(if|else|while|for)\b.*\)$|else$", above):
-        inner = case.source.indent(way.line)
-        outer = case.source.indent(way.line - 1)
-        return [
-            Edit("replace", way.line - 1, case.source.line(way.line - 1).rstrip() + " {"),
-            Edit("before", way.line, inner + call),
-            Edit("after", way.line, outer + "}"),
-        ]
     ternary = re.fullmatch(r"return (\w+) \? ([-\w]+) : ([-\w]+);", way.text)
     if ternary:
         blanks = case.source.indent(way.line)
@@ -115,7 +112,7 @@ def _insert_release(case: Case, way: Place, call: str):
                 Edit("before", way.line, f"{blanks}if ({ternary[1]})"),
                 Edit("before", way.line, f"{blanks}{case.source.unit}{call}"),
             ]
-    return [Edit("before", way.line, case.source.indent(way.line) + call)]
+    return case.before(way, call)
 
 
 @rule(

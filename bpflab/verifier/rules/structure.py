@@ -8,11 +8,18 @@ from collections import Counter
 from .. import states
 from ..case import Case, Finding
 from ..log import Place
+from ..source import Edit
 from . import rule
 
+# of the last 3000 steps, when the log has them all: it is the loop that branches, and not what stands in it
+_MANY_ROUNDS = 10
 
-def _loop(case: Case) -> tuple[int, int, int] | None:
-    """The jump back that the path takes most often at its end: step, and first and last instruction of the loop."""
+
+def _loop(case: Case, rounds: int = 2) -> tuple[int, int, int] | None:
+    """The jump back that the path takes most often at its end: step, and first and last instruction of the loop.
+
+    None when it takes none that often.
+    """
     steps = case.path.steps
     begin = max(len(steps) - 3000, 0)
     back = Counter()
@@ -25,7 +32,7 @@ def _loop(case: Case) -> tuple[int, int, int] | None:
     if not back:
         return None
     (first, last), times = back.most_common(1)[0]
-    return (latest[first, last], first, last) if times > 1 else None
+    return (latest[first, last], first, last) if times >= rounds else None
 
 
 def _loop_head(case: Case, loop: tuple[int, int, int]) -> Place | None:
@@ -73,6 +80,13 @@ def too_many(case: Case, match: re.Match) -> Finding:
             "it gave up here, which is not to say that this line is to blame",
             advice="split the program with tail calls, or move a part into a function that is not static, which is verified once",
         )
+    return _round_and_round(
+        case, loop, "It walked a million instructions, round after round.", "gave up after a million instructions"
+    )
+
+
+def _round_and_round(case: Case, loop: tuple[int, int, int], walked: str, gave_up: str) -> Finding:
+    """A loop that the verifier did not come to the end of."""
     head = _loop_head(case, loop)
     limit = _loop_limit(case, loop)
     times = _rounds(case, head)
@@ -80,7 +94,7 @@ def too_many(case: Case, match: re.Match) -> Finding:
         found = Finding(
             "loop-unbounded",
             "the loop has no end that the verifier knows of",
-            f"It walked a million instructions, round after round. What ends the loop is {limit[1]}.",
+            f"{walked} What ends the loop is {limit[1]}.",
             "how often this goes round is not known",
             place=head,
             advice="give the loop a constant limit as well, or use bpf_loop(), whose body is verified once",
@@ -94,15 +108,14 @@ def too_many(case: Case, match: re.Match) -> Finding:
                 "give the loop a constant limit as well, such as 64, or use bpf_loop(), whose body is verified once"
             )
         return found
-    found = Finding(
+    return Finding(
         "loop-long" if limit else "too-many-instructions",
-        f"the loop goes round too often{times}: the verifier walks each round, and gave up after a million instructions",
+        f"the loop goes round too often{times}: the verifier walks each round, and {gave_up}",
         "A loop is no shorter for the verifier than for the CPU.",
         "each round is verified",
         place=head,
         advice="go round less often, or use bpf_loop(), whose body is verified once",
     )
-    return found
 
 
 def _rounds(case: Case, head: Place | None) -> str:
@@ -147,6 +160,62 @@ def _recursion(case: Case, name: str | None, place: Place | None) -> Finding:
         advice="write a loop with a constant limit instead",
         place=place,
     )
+
+
+@rule(r"^arg#(?P<n>\d+) reference type\('[^']*'\) size cannot be determined", general=True)
+def global_argument(case: Case, match: re.Match) -> Finding | None:
+    # the same words stand in logs of good programs too: a static function may take such an argument
+    blamed = re.search(r"^Caller passes invalid args into func#\d+ \('(\w+)'\)", "\n".join(case.log.said), re.M)
+    blamed = blamed or re.search(r"^Validating (\w+)\(\) func#\d+\.\.\.\narg#.*\nprocessed 0 insns", case.log.text, re.M)
+    if not blamed:
+        return None
+    name = blamed[1]
+    found = Finding(
+        "global-argument",
+        f"argument {int(match['n']) + 1} of {name}() is a pointer to something whose size the verifier cannot know",
+        "A function that is not static is verified by itself, from its declaration: it takes numbers, the context, and pointers to "
+        "structs and numbers of a known size. A void pointer, or one into the packet, is none of these.",
+        "the declaration does not say what this argument points to",
+        advice="make the function static: then it is verified together with its callers, and may take any pointer",
+    )
+    first = _defined(case, name)
+    if first is None:
+        return found
+    found.place = Place(case.source.name, first, case.source.line(first).strip())
+    found.edits = _made_static(case, found.place)
+    return found
+
+
+@rule(r"^Global function (?P<name>\w+)\(\) doesn't return scalar")
+def global_return(case: Case, match: re.Match) -> Finding:
+    name = match["name"]
+    found = Finding(
+        "global-return",
+        f"{name}() is a function that is not static, and returns no number",
+        "A function that is not static is verified by itself, and what it returns to its callers has to be a number.",
+        "no number is returned",
+        advice=f"let {name}() return an int; or make it static: then it is verified together with its callers",
+    )
+    first = _defined(case, name)
+    if first is not None:
+        found.place = Place(case.source.name, first, case.source.line(first).strip())
+        found.edits = _made_static(case, found.place)
+    return found
+
+
+def _made_static(case: Case, place: Place) -> list[Edit]:
+    line = case.source.line(place.line)
+    declared = line.lstrip()
+    return [] if re.search(r"\bstatic\b", line) else case.swap(place, declared, f"static {declared}")
+
+
+def _defined(case: Case, name: str) -> int | None:
+    """The line with which a function begins."""
+    if not case.source:
+        return None
+    numbers = range(case.source.first, case.source.first + len(case.source.lines))
+    found = [n for n in numbers if re.search(rf"\b{name}\s*\(", case.source.code(n)) and (case.source.function(n) or (0,))[0] == n]
+    return found[0] if len(found) == 1 else None
 
 
 @rule(r"^the call stack of (?P<n>\d+) frames is too deep", r"^recursive call from (?P<one>\w+)\(\) to (?P<two>\w+)\(\)")
@@ -242,6 +311,11 @@ def no_exit(case: Case, match: re.Match) -> Finding:
 
 @rule(r"^The sequence of (?P<n>\d+) jumps is too complex")
 def too_complex(case: Case, match: re.Match) -> Finding:
+    loop = _loop(case, _MANY_ROUNDS) if case.path.steps else None
+    limit = loop and _loop_limit(case, loop)
+    if limit and limit[0] == -1:
+        ways = "Each round left a way for later, and the verifier keeps 8,192 of these."
+        return _round_and_round(case, loop, ways, "gave up when 8,192 ways were left for later")
     return Finding(
         "jumps-too-complex",
         f"the program has too many branches: {int(match['n']):,} ways were still to be looked at",

@@ -22,6 +22,12 @@ class Pipeline {
     this.moved = () => this.light();
     model.on("change:line", this.moved);
     this.build(0);
+    // a line that is lit from the start can be scrolled to once there is a page to scroll
+    this.watch = new ResizeObserver(() => {
+      this.watch.disconnect();
+      this.light();
+    });
+    this.watch.observe(this.root);
   }
 
   build(n) {
@@ -80,6 +86,7 @@ class Pipeline {
   }
 
   close() {
+    this.watch.disconnect();
     this.model.off("change:line", this.moved);
   }
 }

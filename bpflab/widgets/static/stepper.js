@@ -177,7 +177,13 @@ class Stepper {
         for (let k = 0; k < size; k++) field.set(at + k, [n % 2, `offset ${at}: ${title}${said ? ` = ${said}` : ""}`]);
       });
       const rows = [];
+      let end = region.top ? null : 0;
+      const leave = (to) => {
+        if (end !== null && to > end) rows.push(h("div", { class: "bm-left" }, `… ${(to - end).toLocaleString("en")} bytes not shown`));
+      };
       for (const [start, held] of bytes[r]) {
+        leave(start);
+        if (end !== null) end = start + held.length;
         for (let at = 0; at < held.length; at += region.width) {
           const cells = held.slice(at, at + region.width).map((byte, n) => {
             const known = field.get(start + at + n);
@@ -187,7 +193,9 @@ class Stepper {
           rows.push(h("div", {}, h("span", { class: "bm-at" }, region.top ? String(start + at - region.top) : String(start + at)), ...cells));
         }
       }
-      const count = region.top ? "from r10 down" : `${region.size.toLocaleString("en")} bytes`;
+      leave(region.size);
+      const size = region.size.toLocaleString("en");
+      const count = region.top ? "from r10 down" : region.of ? `the first ${size} of ${region.of.toLocaleString("en")} bytes` : `${size} bytes`;
       return h("div", { "data-region": region.name }, h("h4", {}, `${region.name} · ${count}`), h("div", { class: "bm-hex", role: "img", "aria-label": `bytes of ${region.name}` }, ...rows));
     });
     this.memory.replaceChildren(...parts);

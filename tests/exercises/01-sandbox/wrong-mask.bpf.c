@@ -1,0 +1,28 @@
+// hint: protocols are in the wrong slot: a mask with & changes numbers that were right; compare, and leave those alone that fit
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+__u64 lines;
+__u64 protocols[24];
+
+SEC("xdp")
+int measure(struct xdp_md *ctx)
+{
+	unsigned char *data = (void *)(long)ctx->data;
+	unsigned char *end = (void *)(long)ctx->data_end;
+	__u32 slot;
+
+	for (int i = 14; i < 1514; i++) {
+		if (data + i + 1 > end)
+			break;
+		if (data[i] == '\n')
+			lines++;
+	}
+	if (data + 24 > end)
+		return XDP_PASS;
+	slot = data[23];
+	protocols[slot & 15]++;
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";
