@@ -299,10 +299,10 @@ def test_types_without_a_bench(programs, name, said):
 @pytest.mark.parametrize(
     "packet, options, kind, said",
     [
-        (5, {}, TypeError, "a packet is not an int"),
-        (None, {}, TypeError, "a packet is not NoneType"),
+        (5, {}, TypeError, "a packet is bytes, not int"),
+        (None, {}, TypeError, "a packet is bytes, not NoneType"),
         ("xyz", {}, ValueError, "no hex digit"),
-        ([b"", 5], {}, TypeError, "packet 1: a packet is not an int"),
+        ([b"", 5], {}, TypeError, "packet 1: a packet is bytes, not int"),
         ({"odd": "abc"}, {}, ValueError, "packet 'odd': .* 3 digits"),
         ([(b"", "XDP_DROP", 1)], {}, TypeError, "is a tuple of 3"),
         ([(b"", 1.5)], {}, TypeError, "a verdict is a name such as"),

@@ -278,16 +278,16 @@ def test_bytes_of_numpy():
     import numpy as np
 
     assert packet_bytes(np.frombuffer(PACKETS["udp"], np.uint8)) == PACKETS["udp"]
-    with pytest.raises(TypeError, match="a packet is not a ndarray"):
+    with pytest.raises(TypeError, match="a packet is bytes, not ndarray"):
         packet_bytes(np.arange(3))
 
 
 @pytest.mark.parametrize(
     "wrong, kind, said",
     [
-        (5, TypeError, "a packet is not an int; give bytes"),
-        (None, TypeError, "a packet is not NoneType"),
-        (["ff"], TypeError, "a packet is not a list"),
+        (5, TypeError, "a packet is bytes, not int; give bytes"),
+        (None, TypeError, "a packet is bytes, not NoneType"),
+        (["ff"], TypeError, "a packet is bytes, not list"),
         ("hello", ValueError, "has 'h' in it"),
         ("fff", ValueError, "has 3 digits"),
     ],

@@ -117,7 +117,7 @@ def test_wrong_use():
         to_frame(PACKETS["tcp"])
     with pytest.raises(TypeError, match="belong together"):
         to_frame(bytes(9), [0])
-    with pytest.raises(TypeError, match="a packet is not an int"):
+    with pytest.raises(TypeError, match="a packet is bytes, not int"):
         to_frame([1, 2])
     with pytest.raises(ValueError, match="same length"):
         to_frame(bytes(9), [0], [1, 2])

@@ -8,7 +8,7 @@ from typing import Any
 # an offset, and a colon or a gap behind it
 _DUMPED = re.compile(r"^\s*(?:0x)?([0-9a-fA-F]{4,8})(?::\s|\s{2,})\s*(.*)$")
 _PIPED = re.compile(r"^((?:[0-9a-fA-F]{2}\s+){1,16})\|.{1,16}\|\s*$")  # hexdump -C, which has a gap between the bytes as well
-_EXAMPLES = "give bytes, a scapy packet, or hex text such as 'ff ff ff ff ff ff 02 00 ...'"
+_EXAMPLES = "give bytes, or a scapy packet, or hex text such as 'ff ff ff ff ff ff 02 00 ...'"
 
 
 def packet_bytes(packet: Any) -> bytes:
@@ -33,12 +33,7 @@ def packet_bytes(packet: Any) -> bytes:
         return bytes(packet)
     if getattr(getattr(packet, "dtype", None), "str", "") == "|u1":  # an array of bytes
         return packet.tobytes()
-    raise TypeError(f"a packet is not {_a(packet)}; {_EXAMPLES}")
-
-
-def _a(value: Any) -> str:
-    name = type(value).__name__
-    return name if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    raise TypeError(f"a packet is bytes, not {type(packet).__name__}; {_EXAMPLES}")
 
 
 def _from_hex(text: str) -> bytes:
