@@ -142,6 +142,13 @@ def test_html_lights_what_differs():
     assert re.findall(r"pk-(new|gone|changed)\"", page)
 
 
+def test_a_diff_shows_itself():
+    d = diff(PLAIN, TAGGED)
+    assert repr(d).startswith("4 bytes differ, 4 put in at byte 12\nEthernet\n")
+    assert "4 bytes differ, 4 put in at byte 12" in well_formed(d._repr_html_())
+    assert repr(diff(PLAIN, PLAIN)) == "the packet is unchanged"
+
+
 def test_html_of_a_payload_with_markup():
     page = dissect(bytes(ETHER / V4 / TCP() / b"<script>alert('x')</script>"))._repr_html_()
     assert "<script>" not in page
