@@ -128,7 +128,7 @@ def _elsewhere(machine: str) -> str:
         return "a newer kernel may have it: bl.Lab('vm:6.12')"
     if machine.startswith("vm"):
         return "Debian's kernels lack it too"
-    return "a lab machine with a stock kernel has it: bl.Lab('vm')"
+    return "a lab machine with a stock kernel may have it: bl.Lab('vm')"
 
 
 class CompileError(LabError):

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import compiler, machines
-from .errors import CompileError
+from .errors import CompileError, NotSupportedError
 from .machines import AgentError
 from .places import Places
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .btf import Btf
     from .map import Map
     from .object import Object
     from .process import CommandResult, Process
@@ -183,6 +184,22 @@ class Lab(Places):
             The kernel has no BTF.
         """
         return compiler.vmlinux_folder(self)
+
+    @functools.cached_property
+    def btf(self) -> Btf:
+        """The types of this machine's kernel, from /sys/kernel/btf/vmlinux, as `Object.btf` has those of a program.
+
+        Raises
+        ------
+        NotSupportedError
+            The kernel has no BTF.
+        """
+        data = self.call("the kernel's BTF cannot be read", "machine.btf")
+        if data is None:
+            raise NotSupportedError("BTF", self.where, "there is no /sys/kernel/btf/vmlinux")
+        from .btf import Btf
+
+        return Btf(data)
 
     def create_map(
         self,

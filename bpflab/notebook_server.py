@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 FIRST_PORT = 8888
@@ -58,6 +59,8 @@ def serve(tree, port=None, browser=True):
     jupyter_environment(tree)
     from jupyterlab.labapp import LabApp
 
+    from .trust import sign_committed
+
     token = os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(24)
     settings = {
         "ServerApp.ip": "127.0.0.1",
@@ -79,6 +82,7 @@ def serve(tree, port=None, browser=True):
     kept = Path(os.environ["JUPYTER_CONFIG_DIR"])
     _no_news(kept / "labconfig")
     _first_workspace(kept / "lab" / "workspaces")
+    threading.Thread(target=sign_committed, args=(tree,), daemon=True).start()  # a second that nobody waits for
     server = LabApp.initialize_server(argv=[f"--{name}={value}" for name, value in settings.items()])
     # Ctrl-C needs no second thought here, and a closed terminal ends JupyterLab, its kernels and their labs too.
     for number in (signal.SIGINT, signal.SIGHUP):

@@ -53,7 +53,7 @@ def program_types(lab: Lab | None = None) -> ProgramTypes:
 
     Raises
     ------
-    BpfError
+    NotSupportedError
         The kernel has no BTF.
     """
     lab = lab or Lab.current()
@@ -78,20 +78,16 @@ def known(lab: Lab) -> dict[str, str]:
 
     Raises
     ------
-    BpfError
+    NotSupportedError
         The kernel has no BTF.
     """
-    btf = _btf(lab)
+    btf = lab.btf
     contexts = {member.name: c.declare(member.type, "").strip() for member in btf.find("bpf_ctx_convert", "struct").members}
     found = {}
     for name in _numbers(btf):
         seen, held = (contexts.get(f"{PREFIX}{name.upper()}_{side}") for side in ("prog", "kern"))
         found[name] = "not built into this kernel" if seen is None else seen if seen == held else f"{seen}; in the kernel {held}"
     return found
-
-
-def _btf(lab: Lab) -> Btf:
-    return Btf(lab.call("the kernel's BTF cannot be read", "machine.btf"))
 
 
 def _numbers(btf: Btf) -> dict[str, int]:
@@ -110,7 +106,7 @@ def tried(lab: Lab) -> dict[str, Any]:
     """
     table = lab.features().set_index("feature")
     found = {}
-    for name, number in ({name: 0 for name in hooks.HOOKS} | _numbers(_btf(lab))).items():
+    for name, number in ({name: 0 for name in hooks.HOOKS} | _numbers(lab.btf)).items():
         ways = hooks.HOOKS.get(name, hooks.UNKNOWN).ways
         found[name] = {way: table.loc[way, "reason"] for way in ways} or {LOADS: lab.ask("features.loads", number)}
     return {"kernel": lab.kernel, "types": found}

@@ -66,7 +66,7 @@ def unknown(retval: int, kind: str, known: dict[int, str]) -> str:
 
 
 def wanted(verdict: str | int, kind: str, known: dict[int, str]) -> str:
-    """The name of a verdict that a test expects.
+    """The name of a verdict that a test expects, as `name_of` gives it.
 
     Raises
     ------
@@ -79,9 +79,14 @@ def wanted(verdict: str | int, kind: str, known: dict[int, str]) -> str:
     if isinstance(verdict, int):
         return name_of(verdict, kind, known)
     every = {"drop", "keep"} if kind == "socket_filter" else set(known.values())
-    if verdict not in every and not verdict.lstrip("-").isdigit():
-        raise UnknownNameError("verdict", verdict, every, f"{kind} programs")
-    return verdict
+    if verdict in every or verdict.lstrip("-").isdigit():
+        return verdict
+    if kind in ("sched_cls", "sched_act"):  # TC_ACT_ and TCX_ are names of the same numbers
+        other = {name: number for names in (_TC_NAMES, _ENUMS["tcx_action_base"]) for number, name in names.items()}
+        if verdict in other:
+            return known[other[verdict]]
+        every |= set(other)
+    raise UnknownNameError("verdict", verdict, every, f"{kind} programs")
 
 
 def _example(kind: str, known: dict[int, str]) -> str:

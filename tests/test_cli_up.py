@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 from cli_support import TREE, complaint, environment, lab
+from waiting import until
 
-from bpflab import notebook_server
+from bpflab import notebook_server, trust
 
 
 def free_port() -> int:
@@ -87,6 +88,17 @@ def test_it_asks_nothing_of_the_internet(running):
     assert config["news"] == {"disabled": True}
     del config["fullMathjaxUrl"]  # of an older front end; JupyterLab has MathJax in it
     assert not [value for value in map(str, config.values()) if "http" in value and "127.0.0.1" not in value]
+
+
+def test_chapters_are_trusted_before_they_are_run(running):
+    top, token = running[1].partition("/lab")[0], running[1].partition("token=")[2]
+    name = next(iter(sorted(trust.committed(TREE))))
+
+    def trusted():
+        _, file = get(f"{top}/api/contents/{name}", Authorization=f"token {token}")
+        return all(cell["metadata"]["trusted"] for cell in json.loads(file)["content"]["cells"] if cell["cell_type"] == "code")
+
+    until(trusted, f"{name} is trusted", seconds=60)
 
 
 def test_the_first_visit_opens_the_first_page(running):

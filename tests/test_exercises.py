@@ -90,8 +90,20 @@ def with_numpy(m):
             + 'char LICENSE[] SEC("license") = "GPL";',
         ),
         ("03-percpu-hash", with_numpy),
+        (
+            "02-closed-port",
+            rewritten(
+                "02-closed-port", ("user_port == bpf_htons(closed)", "user_port == (__u16)(closed << 8 | closed >> 8)")
+            ),
+        ),
+        ("02-dispatcher", rewritten("02-dispatcher", ("__u64 others", "__u32 others"))),
+        ("02-hello", rewritten("02-hello", ("tp/syscalls", "tracepoint/syscalls"), ("file[64]", "file[256]"))),
+        (
+            "02-repair",
+            rewritten("02-repair", ("int i = 0; i < LONGEST;", "int i = 0; i < 2000 && (void *)byte < end;")),
+        ),
     ],
-    ids=["octets", "enum", "number", "per CPU", "output", "numpy"],
+    ids=["octets", "enum", "number", "per CPU", "output", "numpy", "swapped", "narrow", "wide", "other loop"],
 )
 def test_other_right_answers_pass(name, right, machine):
     result = bl.check(name, right, machine=machine)
@@ -120,6 +132,18 @@ def test_other_right_answers_pass(name, right, machine):
             rewritten("03-ring-buffer", ("__u64 lost;", "__u64 missed;"), ("&lost", "&missed")),
             "named 'lost'",
         ),
+        (
+            "02-closed-port",
+            rewritten("02-closed-port", ("__u16 closed", "__u16 shut"), ("(closed)", "(shut)")),
+            "named 'closed'",
+        ),
+        ("02-dispatcher", rewritten("02-dispatcher", ("ip->protocol);", "0);")), "did not run"),
+        ("02-dispatcher", rewritten("02-dispatcher", ("max_entries, 256", "max_entries, 128")), "256 elements"),
+        ("02-hello", rewritten("02-hello", ("bpf_get_current_comm", "(void)")), "name of the caller"),
+        ("02-hello", rewritten("02-hello", ("bpf_ringbuf_submit", "bpf_ringbuf_discard")), "no event arrived"),
+        ("02-no-ping", rewritten("02-no-ping", ("? XDP_DROP", "? XDP_ABORTED")), "neither XDP_PASS nor XDP_DROP"),
+        ("02-repair", rewritten("02-repair", ("sum += *byte++", "sum += *byte++ & 127")), "their sums are wrong"),
+        ("02-repair", rewritten("02-repair", ("{};\n\t__u32", "{};\n\tstatic __u32")), "their sums are wrong"),
         ("03-percpu-hash", lambda m: m, "returned Map, not a dict"),
         ("03-percpu-hash", lambda m: {key: sum(v) for key, v in m.items()}, "is a pair"),
         (

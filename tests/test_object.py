@@ -96,6 +96,15 @@ def test_no_object(lab, data, text):
         lab.load(data)
 
 
+def test_the_kernels_own_types(lab):
+    task = lab.btf.find("task_struct", "struct")
+    place = {member.name: member.offset for member in task.members}["tgid"]
+    source = HEAD + 'SEC("raw_tp") int where(void *ctx) { return __builtin_offsetof(struct task_struct, tgid); }' + LICENCE
+    with lab.load(source) as obj:
+        assert obj.programs["where"].test_run().retval == place
+    assert lab.btf is lab.btf
+
+
 def test_cut_short_anywhere(lab):
     whole = lab.compile(COUNTER)
     for size in range(0, len(whole), 97):

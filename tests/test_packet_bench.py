@@ -210,6 +210,8 @@ def test_a_sequence_has_numbers(programs):
     for table in ([SEEDS["tcp"], PACKETS["udp"]], (p for p in (SEEDS["tcp"], PACKETS["udp"]))):
         frame = programs["route"].bench(table)
         assert frame.name.tolist() == [0, 1] and frame.verdict.tolist() == ["XDP_TX", "XDP_DROP"]
+    matrix = np.zeros((3, 60), np.uint8)
+    assert programs["route"].bench(matrix).verdict.tolist() == ["XDP_PASS"] * 3
     empty = programs["route"].bench([])
     assert list(empty) == ["name", "verdict", "changed", "ns"] and empty.empty
 
@@ -264,10 +266,10 @@ def test_too_long(programs):
         programs["route"].bench(bytes(90_000))
     long = programs["set"].bench([bytes(20_000)])
     if "refused" in long:  # newer kernels take it
-        assert "20,000 bytes, but on this kernel the test run of sched_cls programs takes a packet that fits into a page" in long.refused[0]
-        with pytest.raises(bl.BpfError, match="fits into a page"):
+        assert "20,000 bytes, but one that is no XDP packet has to fit into a page" in long.refused[0]
+        with pytest.raises(bl.BpfError, match="has to fit into a page"):
             programs["set"].bench(bytes(20_000))
-        with pytest.raises(bl.BpfError, match="fits into a page"):
+        with pytest.raises(bl.BpfError, match="has to fit into a page"):
             programs["set"].test_run(bytes(20_000))
 
 
@@ -297,10 +299,10 @@ def test_types_without_a_bench(programs, name, said):
 @pytest.mark.parametrize(
     "packet, options, kind, said",
     [
-        (5, {}, TypeError, "a packet is not an int"),
-        (None, {}, TypeError, "a packet is not NoneType"),
+        (5, {}, TypeError, "a packet is bytes, not int"),
+        (None, {}, TypeError, "a packet is bytes, not NoneType"),
         ("xyz", {}, ValueError, "no hex digit"),
-        ([b"", 5], {}, TypeError, "packet 1: a packet is not an int"),
+        ([b"", 5], {}, TypeError, "packet 1: a packet is bytes, not int"),
         ({"odd": "abc"}, {}, ValueError, "packet 'odd': .* 3 digits"),
         ([(b"", "XDP_DROP", 1)], {}, TypeError, "is a tuple of 3"),
         ([(b"", 1.5)], {}, TypeError, "a verdict is a name such as"),
@@ -361,6 +363,26 @@ def test_names_of_tcx():
     assert verdicts.name_of(0xFFFFFFFF, "sched_cls", verdicts.names("sched_cls")) == "TC_ACT_UNSPEC"
     assert verdicts.name_of(3, "cgroup_skb", verdicts.names("cgroup_skb")) == "pass, congested"
     assert verdicts.unknown(99, "sched_cls", verdicts.names("sched_cls")).endswith("takes it for TC_ACT_UNSPEC")
+
+
+def test_wanted_names():
+    tc, tcx = verdicts.names("sched_cls"), verdicts.names("sched_cls", "tcx_ingress")
+    assert verdicts.wanted("TCX_DROP", "sched_cls", tc) == "TC_ACT_SHOT" == verdicts.wanted("TC_ACT_SHOT", "sched_cls", tc)
+    assert verdicts.wanted("TC_ACT_SHOT", "sched_cls", tcx) == "TCX_DROP" == verdicts.wanted(2, "sched_cls", tcx)
+    with pytest.raises(bl.UnknownNameError, match="'TCX_DROP'"):
+        verdicts.wanted("TCX_DORP", "sched_cls", tc)
+    with pytest.raises(bl.UnknownNameError, match="there are: drop, keep"):
+        verdicts.wanted("XDP_DROP", "socket_filter", {})
+
+
+@pytest.mark.filterwarnings("ignore::bpflab.bcc.BccWarning")
+def test_programs_of_bcc(lab):
+    with lab.bcc("int f(struct xdp_md *ctx) { return XDP_DROP; }\nint g(struct __sk_buff *skb) { return 2; }") as obj:
+        assert obj.programs["f"].bench(PACKETS["tcp"]).verdict == "XDP_DROP"
+        with pytest.raises(bl.BpfError, match="not loaded, since nothing tells its type"):
+            obj.programs["g"].bench(PACKETS["tcp"])
+        obj.programs["g"].load("sched_cls")
+        assert obj.programs["g"].bench([PACKETS["tcp"]]).verdict.tolist() == ["TC_ACT_SHOT"]
 
 
 def test_scapys_own_view_of_what_is_left(programs):

@@ -51,7 +51,7 @@ def test_a_changed_field():
     assert lines[line + 1].index("^^") == lines[line].index(" 3f ") + 1
 
 
-@pytest.mark.parametrize("a, b, at, grown, new", [(PLAIN, TAGGED, 12, 4, "VLAN tag"), (PLAIN, TUNNELLED, 14, 20, "IPv4 TTL")])
+@pytest.mark.parametrize("a, b, at, grown, new", [(PLAIN, TAGGED, 12, 4, "VLAN tag"), (PLAIN, TUNNELLED, 14, 20, "IPv4 TTL")], ids=["tag", "tunnel"])
 def test_a_header_put_in_and_taken_out(a, b, at, grown, new):
     d = diff(a, b)
     assert (d.at, d.grown, d.changed) == (at, grown, grown)
@@ -136,10 +136,17 @@ def test_views_have_every_field(name):
 
 def test_html_lights_what_differs():
     page = packet_html.of_diff(diff(PLAIN, TAGGED))
-    lit = re.findall(r"<i title=\"([^\"]*)\" class=bp-lit>([^<]*)</i>", page)
+    lit = re.findall(r"<i title=\"([^\"]*)\" class=pk-lit>([^<]*)</i>", page)
     assert " ".join(data for _, data in lit) == "81 00 00 09"
     assert [title for title, _ in lit] == ["12: Ethernet EtherType = VLAN", "14: VLAN tag = id 9"]
-    assert re.findall(r"bp-(new|gone|changed)\"", page)
+    assert re.findall(r"pk-(new|gone|changed)\"", page)
+
+
+def test_a_diff_shows_itself():
+    d = diff(PLAIN, TAGGED)
+    assert repr(d).startswith("4 bytes differ, 4 put in at byte 12\nEthernet\n")
+    assert "4 bytes differ, 4 put in at byte 12" in well_formed(d._repr_html_())
+    assert repr(diff(PLAIN, PLAIN)) == "the packet is unchanged"
 
 
 def test_html_of_a_payload_with_markup():

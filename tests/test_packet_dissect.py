@@ -113,12 +113,21 @@ def test_checksums():
     data[22] -= 1  # the TTL
     packet = dissect(bytes(data))
     said = packet["IPv4 checksum"].said
-    assert "wrong" in said and packet["TCP checksum"].said.endswith("right")  # which does not take in the TTL
-    data[24:26] = int(said.partition("wrong: 0x")[2][:4], 16).to_bytes(2, "big")
+    assert "wrong" in said and packet["TCP checksum"].said.endswith(", right")  # which does not take in the TTL
+    data[24:26] = int(said.partition("should be 0x")[2][:4], 16).to_bytes(2, "big")
     assert dissect(bytes(data))["IPv4 checksum"].said.endswith(", right")
     assert dissect(bytes(data))["IPv4 checksum"].value != right
     data[-1] ^= 1
     assert "wrong" in dissect(bytes(data))["TCP checksum"].said
+
+
+def test_a_checksum_of_what_is_not_all_there():
+    """Nobody can tell whether it is right."""
+    assert dissect(PACKETS["tcp"][:-1])["TCP checksum"].said.count(",") == 0
+    part = bytearray(PACKETS["tcp"])
+    part[20] |= 0x20  # more fragments
+    assert dissect(bytes(part))["TCP checksum"].said.count(",") == 0
+    assert dissect(PACKETS["unreachable"][:-2] + b"\1\2")["quoted UDP checksum"].said == "0x0102"
 
 
 def test_a_checksum_that_is_left_to_the_device():
@@ -232,28 +241,53 @@ def test_any_bytes_are_covered_once(data, link):
 def test_forms_of_a_packet():
     data = PACKETS["udp"]
     spaced = data.hex(" ", 2)
-    dump = "\n".join(f"\t0x{at:04x}:  {data[at : at + 16].hex(' ', 2):<39}  {'.' * len(data[at : at + 16])}" for at in range(0, len(data), 16))
-    xxd = "\n".join(f"{at:08x}: {data[at : at + 16].hex(' ', 2):<39}  {'E.' * (len(data[at : at + 16]) // 2)}" for at in range(0, len(data), 16))
-    for form in (data, bytearray(data), memoryview(data), data.hex(), data.hex(":"), spaced, spaced.upper(), dump, xxd, SEEDS["udp"], dissect(data)):
+    for form in (data, bytearray(data), memoryview(data), data.hex(), data.hex(":"), spaced, spaced.upper(), SEEDS["udp"], dissect(data)):
         assert packet_bytes(form) == data
     assert packet_bytes("") == b""
     assert packet_bytes("0xff 0x01") == b"\xff\x01"
+    assert packet_bytes("0000 0001\n0203") == b"\0\0\0\1\2\3"
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 50])
+def test_hex_dumps(size):
+    """As tools print them, text that looks like hex in their last column."""
+    data = b"abcd ef01 | 0x12  :" * 3
+    data = data[:size]
+    rows = [(at, data[at : at + 16]) for at in range(0, len(data), 16)]
+    text = lambda part: part.decode()  # noqa: E731
+    dumps = {
+        "tcpdump -xx": [f"\t0x{at:04x}:  {part.hex(' ', -2)}" for at, part in rows],
+        "tcpdump -XX": [f"\t0x{at:04x}:  {part.hex(' ', -2):<39}  {text(part)}" for at, part in rows],
+        "xxd": [f"{at:08x}: {part.hex(' ', -2):<39}  {text(part)}" for at, part in rows],
+        "hexdump -C": [f"{at:08x}  {part[:8].hex(' '):<23}  {part[8:].hex(' '):<23}  |{text(part)}|" for at, part in rows],
+        "tshark -x": [f"{at:04x}  {part.hex(' '):<47}   {text(part)}" for at, part in rows],
+        "wireshark": [f"{at:04x}   {part.hex(' ')}" for at, part in rows],
+    }
+    for tool, lines in dumps.items():
+        assert packet_bytes("\n".join(lines)) == data, tool
+        assert packet_bytes("\n" + "\n".join(lines) + "\n\n") == data, tool
+
+
+def test_a_dump_with_a_line_missing():
+    lines = [f"{at:04x}  {PACKETS['udp'][at : at + 16].hex(' ')}" for at in (0, 16, 32)]
+    with pytest.raises(ValueError, match="a line for offset 0x0020 behind 16 bytes"):
+        packet_bytes("\n".join([lines[0], lines[2]]))
 
 
 def test_bytes_of_numpy():
     import numpy as np
 
     assert packet_bytes(np.frombuffer(PACKETS["udp"], np.uint8)) == PACKETS["udp"]
-    with pytest.raises(TypeError, match="a packet is not a ndarray"):
+    with pytest.raises(TypeError, match="a packet is bytes, not ndarray"):
         packet_bytes(np.arange(3))
 
 
 @pytest.mark.parametrize(
     "wrong, kind, said",
     [
-        (5, TypeError, "a packet is not an int; give bytes"),
-        (None, TypeError, "a packet is not NoneType"),
-        (["ff"], TypeError, "a packet is not a list"),
+        (5, TypeError, "a packet is bytes, not int; give bytes"),
+        (None, TypeError, "a packet is bytes, not NoneType"),
+        (["ff"], TypeError, "a packet is bytes, not list"),
         ("hello", ValueError, "has 'h' in it"),
         ("fff", ValueError, "has 3 digits"),
     ],

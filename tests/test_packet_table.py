@@ -64,10 +64,26 @@ def test_a_row_says_what_the_dissector_says(packets):
         packet = dissect(data)
         if any(layer.name in ("ARP", "LLC") for layer in packet.layers) or not any(layer.name.startswith("IPv") for layer in packet.layers):
             continue
-        assert {name: (None if found[name] is pd.NA else found[name]) for name in want} == want, (data.hex(), packet)
+        assert {name: (None if pd.isna(found[name]) else found[name]) for name in want} == want, (data.hex(), packet)
         headers = [layer for layer in packet.layers if layer.name in ("Ethernet", "IPv4", "IPv6", "TCP", "UDP")]
         if any("cut short" in note and "option" not in note for layer in headers[:2] for note in layer.notes):
             assert "cut short" in found["note"]
+
+
+def test_the_total_length_ends_the_packet():
+    data = bytearray(PACKETS["tcp"])
+    data[16:18] = (22).to_bytes(2, "big")
+    found = row(bytes(data))
+    assert (found["source_port"], found["note"]) == (40000, "cut short") and pd.isna(found["destination_port"])
+    data = bytearray(PACKETS["ping6"])
+    data[18:20], data[20] = (1).to_bytes(2, "big"), 17
+    assert pd.isna(row(bytes(data))["source_port"])
+
+
+def test_all_bits_of_a_tag():
+    data = bytearray(PACKETS["vlan"])
+    data[14:16] = b"\xff\xff"
+    assert row(bytes(data))["vlan"] == 4095
 
 
 def test_rows_do_not_depend_on_their_neighbours():
@@ -101,7 +117,7 @@ def test_wrong_use():
         to_frame(PACKETS["tcp"])
     with pytest.raises(TypeError, match="belong together"):
         to_frame(bytes(9), [0])
-    with pytest.raises(TypeError, match="a packet is not an int"):
+    with pytest.raises(TypeError, match="a packet is bytes, not int"):
         to_frame([1, 2])
     with pytest.raises(ValueError, match="same length"):
         to_frame(bytes(9), [0], [1, 2])

@@ -104,7 +104,7 @@ def test_lines_count_as_the_cell_does(lab):
     assert (found.line, found.cause.line) == (one.line("fails") + 40, one.line("cause") + 40)
     assert (found.file, found.cause.file) == ("cell", "cell")
     assert f"cell:{found.line}: *n += 1;" in str(caught.value)
-    assert f">{found.line}</span>" in found._repr_html_()
+    assert f" {found.line} </span>" in found._repr_html_()
     assert f" {found.cause.line}      __u64 *n" in str(found)
 
 

@@ -31,7 +31,7 @@ GENERAL = {
     "size-unbounded": {"size-zero", "size-negative"},
     "size-negative": {"size-unbounded"},
     "size-zero": {"size-unbounded"},
-    "loop-unbounded": {"too-many-instructions", "loop-long"},
+    "loop-unbounded": {"too-many-instructions", "loop-long", "jumps-too-complex"},
     "loop-long": {"too-many-instructions"},
     "size-beyond": {"stack-bounds"},
     "stack-unset": {"stack-bounds"},

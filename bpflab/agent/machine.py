@@ -47,9 +47,12 @@ def vmlinux_identity():
 
 
 def btf():
-    """The kernel's BTF."""
-    with open("/sys/kernel/btf/vmlinux", "rb") as file:
-        return file.read()
+    """The kernel's BTF; None without."""
+    try:
+        with open("/sys/kernel/btf/vmlinux", "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
 def vmlinux_h():

@@ -85,7 +85,16 @@ def say(text: str) -> None:
 def measures() -> list[Measure]:
     from . import drops, explanations, far, maps, packet_bench, rings, start, vms
 
-    return [*maps.MEASURES, *rings.MEASURES, *start.MEASURES, *explanations.MEASURES, *packet_bench.MEASURES, *drops.MEASURES, *far.MEASURES, *vms.MEASURES]
+    return [
+        *maps.MEASURES,
+        *rings.MEASURES,
+        *start.MEASURES,
+        *explanations.MEASURES,
+        *packet_bench.MEASURES,
+        *drops.MEASURES,
+        *far.MEASURES,
+        *vms.MEASURES,
+    ]
 
 
 def _line(row: Row) -> str:

@@ -73,9 +73,9 @@ def load(lab, answer, *, programs: dict[str, str], maps: dict[str, tuple[str, ..
     except errors.CompileError as exc:
         raise Hint("the answer does not compile", error=exc.diagnostics.rstrip()) from exc
     except errors.VerifierError as exc:
-        said = exc.explain()
-        place = f"line {said.line}: {said.text}\n" if said.line else ""
-        raise Hint(f"the verifier refuses program '{exc.program}'", seen=exc.log, error=place + said.summary) from exc
+        raise Hint(
+            f"the verifier refuses program '{exc.program}'", seen=exc.log, error=_refusal(exc.explain())
+        ) from exc
     except (errors.NotSupportedError, errors.MachineLost):
         raise
     except errors.LabError as exc:
@@ -94,6 +94,17 @@ def load(lab, answer, *, programs: dict[str, str], maps: dict[str, tuple[str, ..
         if obj.maps[name].type not in kinds:
             raise Hint(f"map '{name}' is of type {obj.maps[name].type}; the task asks for {kinds[0]}")
     return obj
+
+
+def _refusal(said) -> str:
+    """What the verifier found, where it lies, and what to try, in a few lines."""
+    lines = [f"line {said.line}: {said.text}"] if said.line else []
+    lines.append(said.summary)
+    if said.cause and said.cause.line:
+        lines.append(f"the cause is in line {said.cause.line}: {said.cause.text}")
+    if said.advice:
+        lines.append(f"try: {said.advice}")
+    return "\n".join(lines)
 
 
 def _only(names) -> str:

@@ -30,9 +30,9 @@ class Row(NamedTuple):
     state: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Diff:
-    """Two packets beside each other.
+    """Two packets beside each other; true when they differ.
 
     Attributes
     ----------
@@ -62,6 +62,17 @@ class Diff:
 
     def __bool__(self) -> bool:
         return bool(self.changed)
+
+    def __repr__(self) -> str:
+        from .text import of_diff, size_words
+
+        return "\n".join(filter(None, [size_words(self), of_diff(self)]))
+
+    def _repr_html_(self) -> str:
+        from .html import frame, of_diff
+        from .text import size_words
+
+        return frame(f"<p><b>{size_words(self).capitalize()}</b></p>", of_diff(self))
 
     def rows(self) -> list[Row]:
         """The fields of both, those with the same bytes side by side."""

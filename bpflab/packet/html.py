@@ -28,14 +28,14 @@ def frame(*parts: str) -> str:
 
 def of_packet(packet: Packet) -> str:
     """A packet: its layers, unfolded, and its hex."""
-    title = f'<p class="bp-head"><b>{size_of(packet).capitalize()}</b></p>'
+    title = f'<p class="pk-head"><b>{size_of(packet).capitalize()}</b></p>'
     layers = "".join(_layer(layer, [_plain(field) for field in layer.fields], opened=True) for layer in packet.layers)
     nothing = np.zeros(len(packet), bool)
-    return frame(title, notes(packet), f'<div class="bp-both"><div>{layers}</div><div>{hex_rows(packet, nothing, "")}</div></div>')
+    return frame(title, notes(packet), f'<div class="pk-both"><div>{layers}</div><div>{hex_rows(packet, nothing, "")}</div></div>')
 
 
 def notes(packet: Packet) -> str:
-    return "".join(f'<p class="bp-note">{escape(note)}</p>' for note in packet.notes)
+    return "".join(f'<p class="pk-note">{escape(note)}</p>' for note in packet.notes)
 
 
 def of_diff(diff: Diff, before: str = "before", after: str = "after") -> str:
@@ -45,7 +45,7 @@ def of_diff(diff: Diff, before: str = "before", after: str = "after") -> str:
         shown = hex_rows(diff.before, diff.marked_before, "")
     else:
         shown = hex_rows(diff.before, diff.marked_before, before) + hex_rows(diff.after, diff.marked_after, after)
-    return f'<div class="bp-both"><div>{layers}</div><div>{shown}</div></div>'
+    return f'<div class="pk-both"><div>{layers}</div><div>{shown}</div></div>'
 
 
 def _layers(diff: Diff, before: str, after: str) -> str:
@@ -69,10 +69,10 @@ def _layers(diff: Diff, before: str, after: str) -> str:
 def _layer(layer: Layer, rows: list[str], opened: bool, kind: str = "same") -> str:
     note = " ⚠" if layer.notes else ""
     word = {"same": "", "changed": "changed", "new": "new", "gone": "gone"}[kind]
-    badge = f' <span class="bp-badge">{word}</span>' if word else ""
+    badge = f' <span class="pk-badge">{word}</span>' if word else ""
     return (
-        f'<details class="bp-layer bp-{kind}"{" open" if opened else ""}><summary><b>{escape(layer.name)}</b>{note}{badge} '
-        f'<span class="bp-soft">{escape(summary(layer))}</span></summary><table><tbody>{"".join(rows)}</tbody></table></details>'
+        f'<details class="pk-layer pk-{kind}"{" open" if opened else ""}><summary><b>{escape(layer.name)}</b>{note}{badge} '
+        f'<span class="pk-soft">{escape(summary(layer))}</span></summary><table><tbody>{"".join(rows)}</tbody></table></details>'
     )
 
 
@@ -85,8 +85,8 @@ def _row(diff: Diff, row: Row) -> str:
     if row.state == "same":
         return f'<tr><td>{place}</td><td>{escape(row.name)}</td><td colspan="2">{escape(row.after.said)}</td></tr>'
     old, new = said_of(diff, row)
-    cells = f'<td class="bp-old">{escape(old)}</td><td class="bp-lit">{escape(new)}</td>'
-    return f'<tr class="bp-{row.state}"><td>{place}</td><td>{escape(row.name)}</td>{cells}</tr>'
+    cells = f'<td class="pk-old">{escape(old)}</td><td class="pk-lit">{escape(new)}</td>'
+    return f'<tr class="pk-{row.state}"><td>{place}</td><td>{escape(row.name)}</td>{cells}</tr>'
 
 
 def hex_rows(packet: Packet, marked: np.ndarray, title: str) -> str:
@@ -104,11 +104,11 @@ def hex_rows(packet: Packet, marked: np.ndarray, title: str) -> str:
         at = (row + 1) * WIDTH
     lines.append(_gap(len(packet) - at))
     head = f"<h5>{escape(title)} <span>{len(packet):,} bytes</span></h5>" if title else ""
-    return f'<div class="bp-hex">{head}<pre>{"".join(lines) or "no bytes"}</pre></div>'
+    return f'<div class="pk-hex">{head}<pre>{"".join(lines) or "no bytes"}</pre></div>'
 
 
 def _gap(size: int) -> str:
-    return f'<span class="bp-soft">      … {size:,} bytes more\n</span>' if size > 0 else ""
+    return f'<span class="pk-soft">      … {size:,} bytes more\n</span>' if size > 0 else ""
 
 
 def _hex_row(packet: Packet, marked: np.ndarray, owner: np.ndarray, start: int) -> str:
@@ -121,8 +121,8 @@ def _hex_row(packet: Packet, marked: np.ndarray, owner: np.ndarray, start: int) 
             end += 1
         field = packet.fields[owner[at]]
         title = escape(f"{field.offset}: {field.title} = {field.said}", quote=True)
-        parts.append(f'<i title="{title}"{" class=bp-lit" if marked[at] else ""}>{packet.data[at:end].hex(" ")}</i>')
+        parts.append(f'<i title="{title}"{" class=pk-lit" if marked[at] else ""}>{packet.data[at:end].hex(" ")}</i>')
         at = end
     text = "".join(chr(b) if 32 <= b < 127 else "·" for b in packet.data[start:stop])
     pad = "   " * (start + WIDTH - stop)
-    return f'<span class="bp-soft">{start:04x}  </span>{" ".join(parts)}{pad}  <span class="bp-soft">{escape(text)}</span>\n'
+    return f'<span class="pk-soft">{start:04x}  </span>{" ".join(parts)}{pad}  <span class="pk-soft">{escape(text)}</span>\n'

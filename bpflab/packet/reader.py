@@ -217,4 +217,4 @@ def say_checksum(stored: int, covered: int, pseudo: int | None = None) -> str:
     if pseudo is not None and stored == pseudo:
         return f"0x{stored:04x}, left to the device"
     rest = ones_sum(covered.to_bytes(2, "big"), (~stored & 0xFFFF).to_bytes(2, "big"))
-    return f"0x{stored:04x}, wrong: 0x{~rest & 0xFFFF:04x} is right"
+    return f"0x{stored:04x}, wrong: should be 0x{~rest & 0xFFFF:04x}"

@@ -45,7 +45,7 @@ def size_words(diff: Diff) -> str:
     n = diff.changed
     if not n:
         return "the packet is unchanged"
-    grown = f", {abs(diff.grown):,} {'put in' if diff.grown > 0 else 'taken out'} at {diff.at}" if diff.grown else ""
+    grown = f", {abs(diff.grown):,} {'put in' if diff.grown > 0 else 'taken out'} at byte {diff.at:,}" if diff.grown else ""
     return f"{n:,} byte{'s differ' if n != 1 else ' differs'}{grown}"
 
 

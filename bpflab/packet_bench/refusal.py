@@ -27,7 +27,8 @@ def packet(kind: str, size: int, number: int) -> str:
     if number == errno.EINVAL and size < ETH_HLEN:
         return f"{size} byte{'s' if size != 1 else ''}, but a packet has at least the {ETH_HLEN} of an Ethernet header"
     if number == errno.EINVAL and kind != "xdp" and size > 3000:
-        return f"{size:,} bytes, but on this kernel the test run of {kind} programs takes a packet that fits into a page, about 3,700 bytes"
+        # bpf_test_init: a page less its head and tail
+        return f"{size:,} bytes, but one that is no XDP packet has to fit into a page beside what the kernel adds; give 3,700 at most"
     if number == errno.ENOMEM and size > 65_536:
         return f"{size:,} bytes, but the test run holds a page and 17 fragments, about 70,000 bytes"
     return ""

@@ -83,12 +83,12 @@ class BenchRun:
     def _repr_html_(self) -> str:
         tone = "drop" if verdicts.DROPPING.search(self.verdict) else "pass" if verdicts.PASSING.search(self.verdict) else "other"
         head = (
-            f'<p class="bp-head"><b><code>{escape(self.program)}</code> <span class="bp-soft">{escape(self.type)}</span></b>'
-            f'<span class="bp-verdict bp-{tone}">{escape(self.verdict)}</span>'
+            f'<p class="pk-head"><b><code>{escape(self.program)}</code> <span class="pk-soft">{escape(self.type)}</span></b>'
+            f'<span class="pk-verdict pk-{tone}">{escape(self.verdict)}</span>'
             f"<span>{packet_text.size_of(self.before)}; {packet_text.size_words(self.diff)}</span>"
-            f'<span class="bp-soft">{self._time()}</span></p>'
+            f'<span class="pk-soft">{self._time()}</span></p>'
         )
-        notes = "".join(f'<p class="bp-note">{escape(note)}</p>' for note in self._beside())
+        notes = "".join(f'<p class="pk-note">{escape(note)}</p>' for note in self._beside())
         return packet_html.frame(head, notes, packet_html.of_diff(self.diff))
 
 

@@ -14,6 +14,8 @@ from ..packet import text as packet_text
 from ..packet_bench.refusal import ETH_HLEN, WITHOUT_ETHERNET
 from ..packet_bench.result import BenchRun
 
+__unittest = True  # unittest leaves frames of such modules out of its tracebacks
+
 if TYPE_CHECKING:
     from ..program import Program
 
@@ -56,6 +58,7 @@ def assert_verdict(program: Program, packet: Any, verdict: str | int, *, ctx: by
     UnknownNameError
         Programs of this type have no such verdict: a slip in the test is not a failure of the program.
     """
+    __tracebackhide__ = True  # pytest shows the line of the test
     _refuse_other(program)
     wanted = verdicts.wanted(verdict, program.type, verdicts.names(program.type, program.attach_type, program._lab))
     run = _run(program, packet, ctx)
@@ -101,6 +104,7 @@ def assert_packet(
     UnknownNameError
         A field to ignore that neither packet has.
     """
+    __tracebackhide__ = True  # pytest shows the line of the test
     run = assert_verdict(program, packet, verdict, ctx=ctx) if verdict is not None else _run(program, packet, ctx)
     wanted = dissect(expected)
     if run.type in WITHOUT_ETHERNET:
@@ -146,6 +150,7 @@ def assert_table(program: Program, table: Any, *, ctx: bytes | None = None) -> p
     ValueError
         A packet has no verdict beside it, or there are none.
     """
+    __tracebackhide__ = True  # pytest shows the line of the test
     _refuse_other(program)
     found = program.bench(table, ctx=ctx)
     if not isinstance(found, pd.DataFrame):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import LabError
 from . import asserts
 
+__unittest = True  # unittest leaves frames of such modules out of its tracebacks
+
 if TYPE_CHECKING:
     from ..lab import Lab
     from ..object import Object

@@ -44,7 +44,9 @@ def of(found: Explanation) -> str:
 
 
 def _row(number: object, line: str, kind: str = "") -> str:
-    return f'<div class="bv-row{" bv-" + kind if kind else ""}"><span class="bv-n">{number}</span>{escape(line) or " "}</div>'
+    # <pre>: a notebook that is not trusted shows it without the style
+    text = f'<pre><span class="bv-n">{number:>6} </span>{escape(line) or " "}</pre>'
+    return f'<div class="bv-row{" bv-" + kind if kind else ""}">{text}</div>'
 
 
 def _note(words: str, kind: str) -> str:
@@ -74,7 +76,7 @@ def _code(found: Explanation) -> str:
     )
     for i, number in enumerate(shown):
         if i and number > shown[i - 1] + 1:
-            rows.append('<div class="bv-row bv-gap"><span class="bv-n">…</span></div>')
+            rows.append(_row("…", "", "gap"))
         kind, words = marks.get(number, ("", ""))
         rows.append(_row(number, source.line(number).expandtabs(4), kind))
         if kind:

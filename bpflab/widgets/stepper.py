@@ -84,9 +84,9 @@ def step(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str
         A loaded program; a filter expression ("udp port 53", compiled by tcpdump on the lab machine), or what ``tcpdump -d``, ``-dd`` or
         ``-ddd`` prints; (code, jt, jf, k) rows of a classic filter; C text or a file with one program; a list of
         `bpflab.insn.Insn`.
-    packet : bytes
-        At most 65,536, from the Ethernet header on, as `Program.test_run` takes it. Programs that see no Ethernet header (socket_filter,
-        cgroup_skb) get what follows it, as in the kernel's own test run.
+    packet : bytes or str or scapy packet
+        As `bpflab.packet.packet_bytes` takes it, hex text too. At most 65,536 bytes, from the Ethernet header on. Programs that see no
+        Ethernet header (socket_filter, cgroup_skb) get what follows it, as in the kernel's own test run.
     ctx : bytes, optional
         The context, for programs that see no packet.
     type : str, optional

@@ -1,6 +1,6 @@
 /*
  * program: collatz
- * kind: jumps-too-complex
+ * kind: loop-unbounded
  * fails: while (n != 1) {
  * cause: -
  */

@@ -18,17 +18,15 @@ def value(case: Case, match: re.Match) -> Finding:
     low, high = _range(groups.get("range") or "")
     least, most = _value(groups.get("what") or "")
     what = "a callback" if "callback" in (groups.get("when") or "") else "a program of this type"
-    allowed = f"{low} to {high}" if low != high else f"{low}"
+    allowed = f"{low}" if low == high else f"{low} or {high}" if low is not None and high == low + 1 else f"{low} to {high}"
+    if least is not None and least == most and 1 << 31 <= least < 1 << 32:
+        least = most = least - (1 << 32)  # what the function returns is an int
     found = Finding(
         "return-value",
         f"{what} may return {allowed}" if low is not None else f"{what} has to return a number",
         "The kernel acts upon what a program returns, and knows what to do for these values only.",
         "",
-        advice=f"return {low} to {high}"
-        if low is not None and low != high
-        else f"return {low}"
-        if low is not None
-        else "return a number",
+        advice=f"return {allowed}" if low is not None else "return a number",
     )
     if least is not None and least == most:
         found.summary += f", and this one returns {least}"

@@ -11,9 +11,15 @@ from ..log import Place
 from ..source import Edit
 from . import rule
 
+# of the last 3000 steps, when the log has them all: it is the loop that branches, and not what stands in it
+_MANY_ROUNDS = 10
 
-def _loop(case: Case) -> tuple[int, int, int] | None:
-    """The jump back that the path takes most often at its end: step, and first and last instruction of the loop."""
+
+def _loop(case: Case, rounds: int = 2) -> tuple[int, int, int] | None:
+    """The jump back that the path takes most often at its end: step, and first and last instruction of the loop.
+
+    None when it takes none that often.
+    """
     steps = case.path.steps
     begin = max(len(steps) - 3000, 0)
     back = Counter()
@@ -26,7 +32,7 @@ def _loop(case: Case) -> tuple[int, int, int] | None:
     if not back:
         return None
     (first, last), times = back.most_common(1)[0]
-    return (latest[first, last], first, last) if times > 1 else None
+    return (latest[first, last], first, last) if times >= rounds else None
 
 
 def _loop_head(case: Case, loop: tuple[int, int, int]) -> Place | None:
@@ -74,6 +80,13 @@ def too_many(case: Case, match: re.Match) -> Finding:
             "it gave up here, which is not to say that this line is to blame",
             advice="split the program with tail calls, or move a part into a function that is not static, which is verified once",
         )
+    return _round_and_round(
+        case, loop, "It walked a million instructions, round after round.", "gave up after a million instructions"
+    )
+
+
+def _round_and_round(case: Case, loop: tuple[int, int, int], walked: str, gave_up: str) -> Finding:
+    """A loop that the verifier did not come to the end of."""
     head = _loop_head(case, loop)
     limit = _loop_limit(case, loop)
     times = _rounds(case, head)
@@ -81,7 +94,7 @@ def too_many(case: Case, match: re.Match) -> Finding:
         found = Finding(
             "loop-unbounded",
             "the loop has no end that the verifier knows of",
-            f"It walked a million instructions, round after round. What ends the loop is {limit[1]}.",
+            f"{walked} What ends the loop is {limit[1]}.",
             "how often this goes round is not known",
             place=head,
             advice="give the loop a constant limit as well, or use bpf_loop(), whose body is verified once",
@@ -95,15 +108,14 @@ def too_many(case: Case, match: re.Match) -> Finding:
                 "give the loop a constant limit as well, such as 64, or use bpf_loop(), whose body is verified once"
             )
         return found
-    found = Finding(
+    return Finding(
         "loop-long" if limit else "too-many-instructions",
-        f"the loop goes round too often{times}: the verifier walks each round, and gave up after a million instructions",
+        f"the loop goes round too often{times}: the verifier walks each round, and {gave_up}",
         "A loop is no shorter for the verifier than for the CPU.",
         "each round is verified",
         place=head,
         advice="go round less often, or use bpf_loop(), whose body is verified once",
     )
-    return found
 
 
 def _rounds(case: Case, head: Place | None) -> str:
@@ -299,15 +311,11 @@ def no_exit(case: Case, match: re.Match) -> Finding:
 
 @rule(r"^The sequence of (?P<n>\d+) jumps is too complex")
 def too_complex(case: Case, match: re.Match) -> Finding:
-    place = case.path.steps[-1].place if case.path.steps else None
-    if place and re.match(r"(while|for|do)\b", place.text):
-        return Finding(
-            "jumps-too-complex",
-            f"the loop opens new ways at each round: {int(match['n']):,} were still to be looked at",
-            "The verifier walks through each round of a loop, and at each branch keeps one way for later; it keeps 8,192.",
-            "still in this loop",
-            advice="give the loop a small limit that is a constant, such as for (int i = 0; i < 64; i++), and leave it when you are done",
-        )
+    loop = _loop(case, _MANY_ROUNDS) if case.path.steps else None
+    limit = loop and _loop_limit(case, loop)
+    if limit and limit[0] == -1:
+        ways = "Each round left a way for later, and the verifier keeps 8,192 of these."
+        return _round_and_round(case, loop, ways, "gave up when 8,192 ways were left for later")
     return Finding(
         "jumps-too-complex",
         f"the program has too many branches: {int(match['n']):,} ways were still to be looked at",

@@ -1,0 +1,16 @@
+// hint: the port with the two bytes the other way round was refused: ctx->user_port is in network byte order
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+__u16 closed = 80;
+
+SEC("cgroup/connect4")
+int guard(struct bpf_sock_addr *ctx)
+{
+	if (ctx->user_port == closed)
+		return 0;
+	return 1;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,16 @@
+// hint: only the closed port got through: 0 means no, and 1 means go on
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+__u16 closed = 80;
+
+SEC("cgroup/connect4")
+int guard(struct bpf_sock_addr *ctx)
+{
+	if (ctx->user_port == bpf_htons(closed))
+		return 1;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
