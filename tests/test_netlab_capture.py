@@ -27,6 +27,7 @@ def test_both_directions(net):
     assert frame.time.is_monotonic_increasing and 0 <= frame.time[0] < 5
     assert seen[0]["IPv4 TTL"].value == 63 and seen[-1].data == seen.packets[-1] and len(seen) == 8 and seen.lost == 0
     assert "8 packets" in repr(seen)
+    assert "<th>summary</th>" in seen._repr_html_() and "<th>vlan</th>" not in seen._repr_html_()  # there is none
 
 
 def test_a_handshake(net):

@@ -214,7 +214,11 @@ class Capture:
         if self._number is not None or self._data is None:
             return None
         lost = f"<p>{self.lost:,} more packets were lost.</p>" if self.lost else ""
-        return lost + self.to_frame()._repr_html_()
+        frame = self.to_frame()
+        # what is empty or the same everywhere only takes room
+        same = [name for name in ("interface", "source_port", "destination_port", "vlan") if frame[name].nunique(dropna=False) < 2]
+        empty = [name for name in ("note", "summary") if not frame[name].any()]
+        return lost + frame.drop(columns=[*same, *empty])._repr_html_()
 
 
 def _places(data: np.ndarray, parts: list) -> np.ndarray:
