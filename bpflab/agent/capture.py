@@ -117,6 +117,7 @@ class Capture:
         self._waker.send(b"x")
         self.thread.join()
         self.whole = b"".join(data for _, data in self.parts)
+        self.parts = [(count, len(data)) for count, data in self.parts]
         self.ring.close()
         for sock in (self.sock, self.wake, self._waker):
             sock.close()
@@ -149,8 +150,7 @@ def stop(number):
     """
     capture = _open[number]
     capture.stop()
-    parts = [(count, len(data)) for count, data in capture.parts]
-    return {"bytes": capture.bytes, "parts": parts, "lost": capture.lost, "start": capture.start}
+    return {"bytes": capture.bytes, "parts": capture.parts, "lost": capture.lost, "start": capture.start}
 
 
 def take(number, target, start, size):

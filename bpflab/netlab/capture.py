@@ -40,6 +40,8 @@ class Captures:
     def capture(self, dev=None, filter: str = "", *, most: int = MOST) -> Capture:
         """Capture packets here, until the `with` block ends.
 
+        A capture stands behind XDP where packets come in, and behind tc where they go out: what those drop is not seen.
+
         Parameters
         ----------
         dev : str or Device, optional
