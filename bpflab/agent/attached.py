@@ -94,6 +94,8 @@ def _look(named):
                     links[index]["addresses"].append(f"{socket.inet_ntop(family, address)}/{length}")
     for message in netlink.dump(netlink.RTM_GETQDISC, bytes(20)):
         index = struct.unpack_from("i", message, 4)[0]
+        if index not in links:  # made while we look
+            continue
         kind = netlink.words(netlink.attributes(message, 20)[1])
         if kind == "clsact" or kind == "ingress":
             for parent, direction in CLSACT.items():
@@ -174,7 +176,10 @@ def _cgroups(named):
     root = os.path.join(ownership.cgroup2(), ownership.lab)
     found = []
     for folder, _, _ in os.walk(root):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # removed while we look
+            continue
         try:
             attached = [one for kind, place in OF_CGROUP.items() for one in _query(fd, kind, named, place)]
         finally:

@@ -14,7 +14,7 @@ def look(net: Netlab) -> dict:
     """Ask the machine; see `bpflab.agent.attached.look`. The hosts come by name."""
     net._check_open()
     names = list(net._nodes)
-    found = net._lab.ask("attached.look", names)
+    found = net._lab.call("the network cannot be looked at", "attached.look", names)
     return {"hosts": dict(zip(names, found["hosts"], strict=True)), "cgroups": found["cgroups"]}
 
 
