@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import random
+
 import pytest
 
 import bpflab as bl
@@ -75,6 +78,52 @@ def test_addresses_are_those_of_a_row():
     from bpflab.netlab.drawing import of_names
 
     assert plan.make(parse("a -- r -- b"), None, None) == plan.make(of_names(("a", "r", "b")), None, None)
+
+
+def _random_drawing(chance: random.Random, count: int) -> str:
+    """Hosts and switches, joined as a tree, with a few wires between hosts more."""
+    names = [f"[s{i}]" if chance.random() < 0.25 else f"h{i}" for i in range(count)]
+    names[0] = "h0"
+    pairs = {(chance.randrange(i), i) for i in range(1, count)}
+    hosts = [i for i, name in enumerate(names) if name[0] == "h"]
+    pairs |= {tuple(sorted(chance.sample(hosts, 2))) for _ in range(count // 4) if len(hosts) > 1}
+    return "\n".join(f"{names[a]} -- {names[b]}" for a, b in sorted(pairs))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_routes_lead_everywhere(seed):
+    """Of any network: followed by hand from hop to hop, by the longest prefix, from every host to every address of both versions."""
+    chance = random.Random(seed)
+    made = plan.make(parse(_random_drawing(chance, chance.randrange(2, 60))), None, None)
+    hosts = {one["name"]: one for one in made if not one["switch"]}
+    owner, tables = {}, {}
+    for name, host in hosts.items():
+        routes = [(ipaddress.ip_network(to), ipaddress.ip_address(hop)) for to, hop, _ in host["routes"]]
+        for one in host["interfaces"]:
+            owner |= {ipaddress.ip_address(one["ip"]): name, ipaddress.ip_address(one["ip6"]): name}
+            near = (f"{one['ip']}/24", f"{one['ip6']}/64")
+            routes += [(ipaddress.ip_network(network, strict=False), None) for network in near]
+        tables[name] = sorted(routes, key=lambda route: -route[0].prefixlen)
+    assert len(owner) == sum(2 * len(host["interfaces"]) for host in hosts.values())  # no address twice
+    for start in hosts:
+        for address, wanted in owner.items():
+            at, hops = start, 0
+            while at != wanted:
+                hop = next(hop for network, hop in tables[at] if network.version == address.version and address in network)
+                at, hops = owner[hop or address], hops + 1
+                assert hops <= len(hosts) and (at == wanted or hosts[at]["forwards"]), (start, address)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_switches_know_every_host(seed):
+    chance = random.Random(seed)
+    made = plan.make(parse(_random_drawing(chance, 40)), None, None)
+    for switch in (one for one in made if one["switch"]):
+        segment = switch["interfaces"][0]["segment"]
+        on_it = {end["mac"] for one in made if not one["switch"] for end in one["interfaces"] if end["segment"] == segment}
+        ports = dict(switch["ports"])
+        assert len(ports) == len(switch["ports"]) and set(ports) == on_it
+        assert set(ports.values()) <= {one["name"] for one in switch["interfaces"]}
 
 
 def test_too_many_on_a_switch():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..errors import LabError
+from ..errors import LabError, NotSupportedError
 from ..lab import Lab
 from ..netlab import Netlab
 from . import Measure
@@ -88,15 +88,20 @@ class Bed:
     def tc(self) -> tuple[float, int]:
         return self.counted(self.obj.programs["at_tc"].attach_tc)
 
-    def nftables(self) -> tuple[float, int]:
+    def add_rule(self) -> None:
+        if self.lab.sh("command -v nft", check=False).returncode:
+            raise NotSupportedError("nftables", self.lab.where, "there is no nft", remedy="install it: apt install nftables")
         self.target.sh(["nft", "-f", "-"], input=NFT)
+
+    def nftables(self) -> tuple[float, int]:
+        self.add_rule()
         taken = self.flood()
         said = self.target.sh("nft list chain ip bench in").stdout.split()
         self.target.sh("nft delete table ip bench")
         return taken, PACKETS - int(said[said.index("packets") + 1])
 
     def raw_socket(self) -> tuple[float, int]:
-        self.target.sh(["nft", "-f", "-"], input=NFT)  # the socket has seen them before; nobody shall answer them
+        self.add_rule()  # the socket has seen them before; nobody shall answer them
         with self.target.spawn([c_program("raw_drop.c"), self.target.dev.name, "200"]) as reader:
             reader.wait_for("ready")
             self.flood()
