@@ -54,7 +54,7 @@ def read(path: str | Path, most: int) -> Frames:
         if magic in (MICRO, NANO):
             return _pcap(path, data, order, 1e-9 if magic == NANO else 1e-6, most)
     if magic == PCAPNG:
-        raise CaptureFileError(f"{path} is of the format pcapng; write it as pcap: editcap -F pcap {path} new.pcap")
+        raise CaptureFileError(f"{path} is of the format pcapng; write it as pcap: tcpdump -r {path} -w new.pcap")
     raise CaptureFileError(f"{path} is no capture file: it begins with {data[:4].hex(' ')}; write one with tcpdump -w or capture.write()")
 
 
