@@ -28,7 +28,7 @@ from .errors import (
 )
 from .lab import Lab
 
-_MODULES = ("plots", "stacks")
+_MODULES = ("packet", "plots", "stacks", "testing")
 # name -> module that has it
 _LAZY = {
     "browse": "widgets",

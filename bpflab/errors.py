@@ -6,6 +6,7 @@
     │   └── NotSupportedError            this machine cannot do it
     ├── CompileError                     clang or BCC refused the C text
     ├── ObjectError (also ValueError)    not an ELF object, cut short, or of an older format
+    ├── DrawingError (also ValueError)   a network's drawing is not clear at one place
     ├── UnknownNameError (also KeyError) no program, map, type or exercise of that name
     ├── CommandError                     a command on the lab machine failed
     └── MachineLost (also ConnectionError)  the agent is gone
@@ -146,6 +147,22 @@ class CompileError(LabError):
 
 class ObjectError(LabError, ValueError):
     """Bytes that are not an object file bpflab can load."""
+
+
+class DrawingError(LabError, ValueError):
+    """The drawing of a network cannot be read.
+
+    Attributes
+    ----------
+    line, column : int
+        Where, both from 1; 0 when it is no single place.
+    """
+
+    def __init__(self, reason: str, line: int = 0, at: int = 0, text: str = ""):
+        self.line, self.column = line, at + 1 if line else 0
+        if line:
+            reason = f"the drawing of the network is not clear at line {line}, column {at + 1}: {reason}\n    {text}\n    {''.join(c if c == chr(9) else ' ' for c in text[:at])}^"
+        super().__init__(reason)
 
 
 class UnknownNameError(LabError, KeyError):

@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 class Places:
     """What a `Lab` makes or finds to attach programs to."""
 
-    def netlab(self, *names: str) -> Netlab:
-        """Hosts in a row, each a network namespace, neighbours joined by veth: `net = lab.netlab("a", "b")`.
+    def netlab(self, *names: str, mtu: int | None = None, queues: int | None = None) -> Netlab:
+        """A network of namespaces joined by veth: hosts in a row, `lab.netlab("a", "b")`, or as drawn in text.
 
-        `net["a"].dev` is where to attach, `net["a"].ping("b")` and `net["a"].sh(...)` make packets. See
+        `lab.netlab("client -- router -- [switch] -- b1, b2")`: a name in brackets is a switch, and whoever is on several Ethernets
+        routes. `net["client"].dev` is where to attach, `net["client"].ping("b1")` and `net["client"].sh(...)` make packets. See
         `bpflab.netlab.Netlab`, and `bpflab.netlab.create` for what is refused.
         """
         from . import netlab
 
-        return netlab.create(self, names)
+        return netlab.create(self, names, mtu, queues)
 
     def cgroup(self, name: str) -> Cgroup:
         """A control group (cgroup v2) of the lab's own; see `bpflab.cgroup`."""

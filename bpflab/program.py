@@ -10,6 +10,7 @@ from .attach import Attachable
 from .errors import BpfError, NotSupportedError
 from .link import Link
 from .machines import AgentError
+from .packet_bench.refusal import packet as refused_packet
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -119,12 +120,47 @@ class Program(Attachable):
                     f"test run of {self.type} programs", self._lab.where, errno=number, remedy="attach it and cause the event"
                 ) from None
             what = f"program '{self.name}' does not run on this data"
-            if number == errno.EINVAL and packet and len(data) < 14:
-                what += f": {len(data)} bytes, but a packet has at least the 14 of an Ethernet header"
-            elif number == errno.EINVAL and packet and self.type != "xdp" and len(data) > 3000:  # bpf_test_init: a page less its head and tail
-                what += f": {len(data):,} bytes, but one that is no XDP packet has to fit into a page beside what the kernel adds; give 3,700 at most"
+            if packet and (why := refused_packet(self.type, len(data), number)):
+                what += f": {why}"
             raise error.blame(what) from None
         return TestRun(reply["retval"], reply["data"], reply["duration_ns"], reply["ctx"])
+
+    def bench(self, packet, *, repeat: int = 1, ctx: bytes | None = None):
+        """Run it on packets of yours and look at what it made of them: verdict, fields and bytes before and after, time.
+
+        Parameters
+        ----------
+        packet : bytes or str or scapy packet, or a table of them
+            One packet: bytes, anything that ``bytes()`` makes them of, or hex text; from the Ethernet header on, for every type. A table: a dict
+            of packets by name, or a sequence; each may be ``(packet, verdict)``, so that the table is a test suite.
+        repeat : int
+            With more than 1 the program runs so many times more for the clock, on one copy of the packet, which it may change again and again. Maps
+            see every run. XDP programs take some 30 ms more for each packet then, in which the kernel patches them into its dispatcher.
+        ctx : bytes, optional
+            A struct __sk_buff for programs that have one, with mark, priority, cb, ... set.
+
+        Returns
+        -------
+        BenchRun or DataFrame
+            Of a table a row for each packet: `name`, `verdict`, `changed` (bytes), `ns` (of one run); `expected` and `ok` when the table has
+            verdicts; `refused` when the kernel takes a packet not at all, with the reason.
+
+        Raises
+        ------
+        NotSupportedError
+            The kernel runs no programs of this type on a packet; the text says which it does.
+        BpfError
+            The kernel does not take the packet (less than an Ethernet header, or too long); or the program was unloaded.
+        TypeError, ValueError
+            Something given is no packet.
+
+        See Also
+        --------
+        bpflab.testing : the same for unittest and pytest.
+        """
+        from .packet_bench.runs import bench
+
+        return bench(self, packet, repeat, ctx)
 
     def disassemble(self, kind: str = "xlated"):
         """Its instructions as the kernel keeps them, with source lines, as `bpftool prog dump` prints them.

@@ -110,6 +110,11 @@ def attach_hint(program: Program, target: str, number: int) -> str:
         return "give the name of a function, or an offset inside of the file's code"
     if number == errno.EBADF and program.type.startswith(("cgroup", "sock_ops", "sk_lookup", "flow_dissector")):
         return "the path is neither a control group nor a network namespace"
+    if number == errno.ERANGE and program.type == "xdp":  # veth_xdp_set in drivers/net/veth.c, and its like in other drivers
+        return (
+            "the MTU is too large for native mode, where a packet has to fit into one page (on a veth about 3,500 bytes, of the other end): "
+            'take a smaller MTU, SEC("xdp.frags"), or attach_xdp(dev, "generic")'
+        )
     return {
         errno.ENOENT: "nothing has that name; look for it with lab.sh",
         errno.ESRCH: "no such process runs",

@@ -12,7 +12,7 @@ from bpflab import kinds
 from bpflab.insn import alu, blocks, classic, classic_run, classic_text, decode, ebpf, encode
 from bpflab.insn.ebpf import ALU, ALU64, DIV, EXIT, JA, JCOND, JEQ, JMP, JMP32, JNE, LD_IMM64, MOD, MOV, Insn
 from bpflab.insn.ebpf_run import Machine
-from bpflab.insn.packet import fields
+from bpflab.packet import fields
 from bpflab.widgets.cfg_layout import arrange
 
 RETURN_1 = [Insn(ALU64 | MOV, 0, 0, 0, 1), Insn(JMP | EXIT)]

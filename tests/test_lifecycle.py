@@ -13,6 +13,7 @@ from pathlib import Path
 import kernelstate
 import pytest
 from jupyter_client import KernelManager
+from waiting import until
 
 import bpflab as bl
 
@@ -149,7 +150,8 @@ def test_two_labs_do_not_disturb_each_other(machine):
             os.kill(two._connection.about["pid"], signal.SIGKILL) if os.geteuid() == 0 else two.close()
         assert one.sh("true").returncode == 0
         assert one.pinned("everything-seen").id == kept[0].maps["seen"].id
-        assert one.sh("tc filter show dev lo ingress | grep -c direct-action").stdout.strip() == "1"
+        filters = "tc filter show dev lo ingress | grep -c direct-action"  # the killed one's are taken away by its watcher
+        until(lambda: one.sh(filters).stdout.strip() == "1", "the end of the other's filter")
         assert kept[5]["a"].sh("echo here").stdout == "here\n"
 
 

@@ -174,12 +174,15 @@ def test_longest_name(lab):
         assert net["v"].ping(name).received == 1
 
 
-def test_shown_as_a_table(net):
+def test_shown_as_a_table(lab, net):
     lines = repr(net).splitlines()
     assert lines[0].split() == ["host", "interface", "to", "ip", "ip6", "mac"]
     assert lines[1].split() == ["a", "veth-r", "r", "10.0.1.1", "fd00:0:0:1::1", "02:00:00:00:01:01"]
     assert len(lines) == 7
-    assert net._repr_html_().count("<tr>") == 7
+    with lab.netlab("x", "y") as other:
+        other.close()
+        assert repr(other).endswith("(closed)")
+        assert other._repr_html_().count("<tr>") == 3 and "closed" in other._repr_html_()
 
 
 def test_gone_with_the_agent(lab, fresh_lab):

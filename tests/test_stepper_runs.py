@@ -221,7 +221,7 @@ def test_long_runs_keep_their_beginning(lab):
         ([], UDP, ValueError, "has 0"),
         ([(5, 0, 0, 9), (6, 0, 0, 0)], UDP, ValueError, "jumps to 10, out of the filter"),
         ("ip", None, TypeError, "a filter runs on a packet"),
-        ("ip", "text", TypeError, "a packet is bytes, not str"),
+        ("ip", "text", ValueError, "has 't' in it, which is no hex digit"),
         ("ip", 60, TypeError, "a packet is bytes, not int"),
         ("ip", bytes(65537), ValueError, "the packet has 65,537 bytes; give at most 65,536"),
         ("5\n1 2 3\n", UDP, ValueError, "says 5 instructions and has 1"),
@@ -318,7 +318,9 @@ def test_a_mistake_names_what_is_wrong_and_what_to_give(lab):
     text = HEAD + 'SEC("socket") int f(struct __sk_buff *skb) { return skb->len; }'
     counted = lab.create_map("array", "u32", "u64", 1)
     with lab.load(text) as obj:
-        for packet in ("abc", counted, [1, 2], 60):
+        with pytest.raises(ValueError, match="hex text has 3 digits"):
+            bl.step(obj.programs["f"], "abc")
+        for packet in (counted, [1, 2], 60):
             with pytest.raises(TypeError, match=f"a packet is bytes, not {type(packet).__name__}; give"):
                 bl.step(obj.programs["f"], packet)
         with pytest.raises(ValueError, match="65,537 bytes; give at most 65,536"):

@@ -14,7 +14,7 @@ import struct
 from . import objects
 from .libbpf import KprobeOpts, UprobeOpts, lib, listening, must
 from .netns import ifindex, in_netns
-from .serve import quick
+from .serve import Refused, quick
 from .syscalls import (
     ITER_CREATE,
     LINK_CREATE,
@@ -48,7 +48,7 @@ class Held:
 
     def close(self):
         for function in self.undo:
-            with contextlib.suppress(OSError):  # what is undone may have gone by itself, with its interface or map
+            with contextlib.suppress(OSError, Refused):  # what is undone may have gone by itself, with its interface, namespace or map
                 function()
         for pointer in self.pointers:
             with listening():

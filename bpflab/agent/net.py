@@ -1,4 +1,4 @@
-"""Network namespaces in a row, neighbours joined by veth.
+"""Network namespaces joined by veth, as a plan of the notebook says (bpflab/netlab/plan.py).
 
 The names are files in a /run/netns of this lab alone: when its last process
 ends, the kernel takes down the mounts, with them the namespaces, and with
@@ -7,7 +7,6 @@ those the interfaces. Nothing has to be recorded for the end.
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import os
 import socket
@@ -16,17 +15,17 @@ import subprocess
 import threading
 import time
 
-from . import ownership
+from . import netlink, ownership
 from .netns import ifindex, in_netns
 from .serve import Refused
 from .syscalls import CLONE_NEWNET, libc, mount, unshare
 
-PREFIX6 = "fd00:0:0:"  # of every IPv6 address given here
 MS_BIND, MNT_DETACH = 4096, 2
 SIOCETHTOOL = 0x8946
 # ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO of include/uapi/linux/ethtool.h, and what they are set to;
 # ETHTOOL_GLINK, which makes the kernel notice now, not within a second, that the link is up (net/core/link_watch.c)
 _SETTINGS = ((0x17, 0), (0x1F, 0), (0x24, 0), (0x2C, 1), (0x0A, 0))
+NOTICE = _SETTINGS[-1:]
 _SYSCTLS = {
     # addresses are usable at once, and nothing speaks that was not asked: captures and counts stay those of the reader
     "ipv6/conf/all/disable_ipv6": 0,
@@ -42,29 +41,43 @@ _SYSCTLS = {
     "ipv4/ping_group_range": "0 2147483647",
 }
 _FORWARDING = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
+# a switch has no addresses of its own, and says nothing
+_SWITCH = {"ipv6/conf/all/disable_ipv6": 1, "ipv6/conf/default/disable_ipv6": 1}
+MANY = 32
+GROUP = 4242  # of the interfaces of a pair that one end makes; the other goes with it
+BRIDGE = "bridge"  # the interface that is the switch
 
 
-def create(names):
+def create(plan):
     """Make the namespaces and join them.
+
+    Parameters
+    ----------
+    plan : list of dict
+        See `bpflab.netlab.plan.make`.
 
     Returns
     -------
-    list
-        For each host its path and its interfaces, a dict each: `name`, `neighbour`, `ifindex`, `mac`, `ip`, `ip6`.
+    dict
+        `ipv6`: whether this kernel has it; `hosts`: for each its `path` and the `ifindexes` of its interfaces.
     """
     ownership.own_netns_names()
-    made = []
+    made, six = [], _has_ipv6()
     try:
-        for place, name in enumerate(names):
-            _in_thread(_begin, name, 0 < place < len(names) - 1)
-            made.append(name)
-        for place in range(len(names)):
-            lines = _lines(names, place)
-            _ip(names[place], lines if _has_ipv6() else [line for line in lines if PREFIX6 not in line])
-        about = [_about(names, place) for place in range(len(names))]
-        for host in about:
-            in_netns(host["path"], _await_silence, [one["name"] for one in host["interfaces"]])
-        return about
+        for host in plan:
+            _in_thread(_begin, host)
+            made.append(host["name"])
+        # links first: an interface is there from when either end has made it
+        for host in plan:
+            batch(host["name"], [line for one in host["interfaces"] if one["makes"] for line in _pair(host["name"], one)])
+        for host in plan:
+            batch(host["name"], _lines(host))
+            batch(host["name"], [f"fdb replace {mac} dev {port} master static" for mac, port in host["ports"]], "bridge")
+        numbers = [in_netns(path_of(host["name"]), _indexes, host) for host in plan]
+        for host in plan:
+            if not host["switch"]:
+                in_netns(path_of(host["name"]), _await_silence, [one["name"] for one in host["interfaces"]])
+        return {"ipv6": six, "hosts": [{"path": path_of(host["name"]), "ifindexes": one} for host, one in zip(plan, numbers)]}
     except BaseException:
         close(made)
         raise
@@ -74,7 +87,7 @@ def _has_ipv6():
     return os.path.exists("/proc/sys/net/ipv6/conf")
 
 
-def _path(name):
+def path_of(name):
     return f"{ownership.NETNS}/{name}"
 
 
@@ -95,93 +108,82 @@ def _in_thread(function, *arguments):
         raise failed[0]
 
 
-def _begin(name, forwards):
+def _begin(host):
     unshare(CLONE_NEWNET)
-    open(_path(name), "x").close()
-    mount("/proc/thread-self/ns/net", _path(name), None, MS_BIND)
-    for key, value in (_SYSCTLS | (_FORWARDING if forwards else {})).items():
+    path = path_of(host["name"])
+    open(path, "x").close()
+    mount("/proc/thread-self/ns/net", path, None, MS_BIND)
+    settings = _SYSCTLS | (_FORWARDING if host["forwards"] else {}) | (_SWITCH if host["switch"] else {})
+    if host["ttl"]:
+        settings |= {"ipv4/ip_default_ttl": host["ttl"], "ipv6/conf/default/hop_limit": host["ttl"], "ipv6/conf/all/hop_limit": host["ttl"]}
+    for key, value in settings.items():
         with contextlib.suppress(FileNotFoundError):  # without IPv6
             with open(f"/proc/sys/net/{key}", "w") as file:
                 file.write(str(value))
 
 
-def _ends(names, link):
-    """The two ends of link 0, 1, ...: (interface, MAC, IPv4, IPv6) at its left and its right host."""
-    left, right = names[link], names[link + 1]
-    number = link + 1
-    return [
-        (f"veth-{other}", f"02:00:00:00:{number:02x}:{end:02x}", f"10.0.{number}.{end}", f"{PREFIX6}{number:x}::{end}")
-        for end, other in ((1, right), (2, left))
-    ]
+def _pair(name, one):
+    size = f" mtu {one['mtu']}" if one["mtu"] else ""
+    queues = f" numtxqueues {one['queues']} numrxqueues {one['queues']}" if one["queues"] else ""
+    peer = f"peer name veth-{name}{size}{queues} netns {one['neighbour']}"
+    return [f"link add {one['name']}{size}{queues} group {GROUP} type veth {peer}"]
 
 
-def _interfaces(names, place):
-    """(neighbour, interface, MAC, IPv4, IPv6) of a host."""
-    found = []
-    if place > 0:
-        found.append((names[place - 1], *_ends(names, place - 1)[1]))
-    if place < len(names) - 1:
-        found.append((names[place + 1], *_ends(names, place)[0]))
-    return found
-
-
-def _lines(names, place):
-    """What `ip -batch` does in a host; the link to the right neighbour is made by its left one."""
+def _lines(host):
+    """What `ip -batch` does in a host, when all interfaces are there."""
     lines = ["link set lo up"]
-    last = len(names) - 1
-    if place < last:
-        (mine, my_mac, _, _), (theirs, their_mac, _, _) = _ends(names, place)
-        lines.append(
-            f"link add {mine} address {my_mac} type veth peer name {theirs} address {their_mac} netns {names[place + 1]}"
-        )
-    for neighbour, name, _, ip, ip6 in _interfaces(names, place):
-        lines += [
-            # GRO stays on, since only then a veth receives frames by XDP redirect; this keeps it from joining packets
-            f"link set {name} gro_max_size 1",
-            f"address add {ip}/24 dev {name}",
-            f"address add {ip6}/64 dev {name} nodad",
-            f"link set {name} up",
-        ]
-        their_mac, their_ip, their_ip6 = next(
-            (mac, ip, ip6) for back, _, mac, ip, ip6 in _interfaces(names, names.index(neighbour)) if back == names[place]
-        )
-        lines += [f"neighbour add {other} lladdr {their_mac} nud permanent dev {name}" for other in (their_ip, their_ip6)]
-    for link in range(last):
-        if link in (place - 1, place):
-            continue
-        end = _ends(names, place - 1)[0] if link < place else _ends(names, place)[1]
-        lines += [f"route add 10.0.{link + 1}.0/24 via {end[2]}", f"route add {PREFIX6}{link + 1:x}::/64 via {end[3]}"]
+    if host["switch"]:
+        lines.append(f"link add {BRIDGE} type bridge forward_delay 0 stp_state 0 mcast_snooping 0")
+        largest = [one["mtu"] for one in host["interfaces"] if one["mtu"]]
+        for one in host["interfaces"]:
+            lines += [f"link set {one['name']} gro_max_size 1 master {BRIDGE}", f"link set {one['name']} up"]
+        return [*lines, *([f"link set {BRIDGE} mtu {max(largest)}"] if largest else []), f"link set {BRIDGE} up"]
+    for one in host["interfaces"]:
+        # GRO stays on, since only then a veth receives frames by XDP redirect; this keeps it from joining packets
+        lines.append(f"link set {one['name']} address {one['mac']} gro_max_size 1")
+        lines += lines_of(host, one["name"], "add")
     return lines
 
 
-def _ip(name, lines):
+def lines_of(host, device, verb):
+    """What gives an interface its addresses, its neighbours, and the routes over it; `verb` is "add" or "replace"."""
+    one = next(one for one in host["interfaces"] if one["name"] == device)
+    if host["switch"]:
+        return [f"link set {device} up"]
+    six = _has_ipv6()
+    lines = [f"address {verb} {one['ip']}/24 dev {device}"]
+    lines += [f"address {verb} {one['ip6']}/64 dev {device} nodad"] * six
+    lines.append(f"link set {device} up")
+    known = [(to, mac) for name, to, mac in host["neighbours"] if name == device and (six or ":" not in to)]
+    lines += [f"neighbour {verb} {to} lladdr {mac} nud permanent dev {device}" for to, mac in known]
+    return lines + [f"route {verb} {to} via {hop} dev {device}" for to, hop, name in host["routes"] if name == device and (six or ":" not in to)]
+
+
+def batch(name, lines, tool="ip"):
+    if not lines:
+        return
     done = subprocess.run(
-        ["ip", "-n", name, "-batch", "-"],
+        [tool, "-n", name, "-batch", "-"],
         input="\n".join(lines).encode(),
         capture_output=True,
         env=ownership.environment(),
     )
     if done.returncode:
-        raise Refused("Network", done.stderr.decode(errors="replace").strip() or "ip failed")
+        raise Refused("Network", done.stderr.decode(errors="replace").strip() or f"{tool} failed")
 
 
-def _about(names, place):
-    def run():
-        interfaces = []
-        for neighbour, name, mac, ip, ip6 in _interfaces(names, place):
-            _set_up(name)
-            number = ifindex(name)
-            about = {"name": name, "neighbour": neighbour, "ifindex": number, "mac": mac, "ip": ip}
-            interfaces.append(about | {"ip6": ip6 if _has_ipv6() else ""})
-        return interfaces
-
-    return {"path": _path(names[place]), "interfaces": in_netns(_path(names[place]), run)}
+def _indexes(host):
+    for one in host["interfaces"]:
+        set_up(one["name"])
+    if host["switch"]:
+        set_up(BRIDGE, NOTICE)
+    return [ifindex(one["name"]) for one in host["interfaces"]]
 
 
-def _set_up(name):
+def set_up(name, settings=_SETTINGS):
     """Packets leave whole and with checksums, as on a wire, so that a capture or an XDP program sees right ones."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for command, value in _SETTINGS:
+        for command, value in settings:
             request = ctypes.create_string_buffer(struct.pack("II", command, value), 8)
             # struct ifreq: the name, then a pointer to struct ethtool_value
             frame = struct.pack("16sQ16x", name.encode(), ctypes.addressof(request))
@@ -208,70 +210,20 @@ def _mld_reports(name):
 
 
 def close(names):
-    """Take the interfaces away now, then the names; the namespaces go with their last process or socket."""
+    """Take the interfaces away now, then the names; the namespaces go with their last process or socket.
+
+    Of many hosts only the names: each namespace's interfaces cost a grace period, and the kernel takes all of them down in one, if a moment later.
+    """
     for name in names:
+        if len(names) <= MANY:
+            with contextlib.suppress(OSError, Refused):
+                in_netns(path_of(name), _delete_interfaces)
+        libc.umount2(path_of(name).encode(), MNT_DETACH)
         with contextlib.suppress(OSError):
-            in_netns(_path(name), _delete_interfaces)
-        libc.umount2(_path(name).encode(), MNT_DETACH)
-        with contextlib.suppress(OSError):
-            os.unlink(_path(name))
+            os.unlink(path_of(name))
 
 
 def _delete_interfaces():
-    for _, name in socket.if_nameindex():
-        if name.startswith("veth-"):
-            subprocess.run(["ip", "link", "del", name], capture_output=True, env=ownership.environment())
-
-
-def _checksum(data):
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
-
-
-ECHO_REQUEST, ECHO_REPLY = (8, 128), (0, 129)  # RFC 792, RFC 4443
-
-
-def ping(netns, address, count, timeout):
-    """Send ICMP echo requests from a namespace, one after the other's answer.
-
-    Returns
-    -------
-    list of float
-        Milliseconds to each answer; None for what was not answered within `timeout` seconds.
-    """
-    six = ":" in address
-    family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
-    sock = in_netns(netns, socket.socket, family, socket.SOCK_RAW, protocol)
-    with sock:
-        sock.connect((address, 0))
-        identity = os.urandom(2)
-        return [_echo(sock, six, identity + struct.pack("!H", number + 1), timeout) for number in range(count)]
-
-
-def _echo(sock, six, mark, timeout):
-    body = mark + bytes(range(0x10, 0x40))
-    head = struct.pack("!BBH", ECHO_REQUEST[six], 0, 0)
-    if not six:  # the kernel does ICMPv6's by itself
-        head = struct.pack("!BBH", ECHO_REQUEST[0], 0, _checksum(head + body))
-    start = time.perf_counter()
-    try:
-        sock.send(head + body)
-    except OSError as error:
-        if error.errno == errno.ENETUNREACH:
-            raise
-        return None  # a program on the way out dropped it (EPERM, ENOBUFS), or an earlier one was answered by an error
-    while True:
-        left = start + timeout - time.perf_counter()
-        if left <= 0:
-            return None
-        sock.settimeout(left)
-        try:
-            data = sock.recv(2048)
-        except OSError:  # the time is over, or the network answered that nobody is there
-            return None
-        elapsed = time.perf_counter() - start
-        if not six:
-            data = data[(data[0] & 15) * 4 :]  # behind the IPv4 header
-        if data[0] == ECHO_REPLY[six] and data[4:8] == mark and data[8:] == body[4:]:
-            return elapsed * 1000
+    """All pairs that this end made, at once: the kernel waits for a grace period only once then."""
+    if len(socket.if_nameindex()) > 1:
+        netlink.delete_group(GROUP)

@@ -1,11 +1,11 @@
-"""The few rtnetlink messages (rtnetlink(7)) that trying network features takes."""
+"""The few netlink messages (rtnetlink(7), sock_diag(7)) that networks and trying their features take."""
 
 import fcntl
 import os
 import socket
 import struct
 
-RTM_NEWLINK, RTM_NEWROUTE, RTM_NEWTFILTER = 16, 24, 44
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWROUTE, RTM_NEWTFILTER = 16, 17, 24, 44
 _REQUEST, _ACK, _CREATE, _EXCLUSIVE = 1, 4, 0x400, 0x200
 NESTED = 0x8000
 
@@ -21,7 +21,7 @@ def text(kind, value):
     return attribute(kind, value.encode() + b"\0")
 
 
-def request(message, body):
+def request(message, body, flags=_CREATE | _EXCLUSIVE):
     """Send one message and await the kernel's word on it.
 
     Raises
@@ -31,8 +31,7 @@ def request(message, body):
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
         sock.setsockopt(270, 11, 1)  # SOL_NETLINK, NETLINK_EXT_ACK
-        flags = _REQUEST | _ACK | _CREATE | _EXCLUSIVE
-        sock.send(struct.pack("IHHII", 16 + len(body), message, flags, 1, 0) + body)
+        sock.send(struct.pack("IHHII", 16 + len(body), message, _REQUEST | _ACK | flags, 1, 0) + body)
         answer = sock.recv(65536)
     number = -struct.unpack_from("i", answer, 16)[0]
     if number:
@@ -47,6 +46,11 @@ def add_pair(name, peer, kind="veth", data=b""):
     request(RTM_NEWLINK, head + text(3, name) + info)
     up(name)
     up(peer)
+
+
+def delete_group(number):
+    """Every interface of a group, of the calling thread's namespace."""
+    request(RTM_DELLINK, bytes(16) + attribute(27, struct.pack("I", number)), 0)  # IFLA_GROUP
 
 
 def up(name):
@@ -93,3 +97,61 @@ def _add_route(route, target, device, kind, tunnel):
     body = attribute(1, target) + attribute(4, struct.pack("I", device))
     body += attribute(21, struct.pack("H", kind)) + attribute(22 | NESTED, tunnel)
     request(RTM_NEWROUTE, route + body)
+
+
+RTM_GETLINK, RTM_GETADDR, RTM_GETQDISC, RTM_GETTFILTER = 18, 22, 38, 46
+_DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
+_DONE, _ERROR, _INTERRUPTED = 3, 2, 0x10  # NLMSG_DONE, NLMSG_ERROR, NLM_F_DUMP_INTR
+
+
+def dump(message, body, protocol=socket.NETLINK_ROUTE):
+    """What the kernel lists in answer to a request: the bytes behind each message's header.
+
+    A list that changed while it was read is read again.
+
+    Raises
+    ------
+    OSError
+    """
+    for _ in range(10):
+        found, whole = _dump(message, body, protocol)
+        if whole:
+            break
+    return found
+
+
+def _dump(message, body, protocol):
+    found, whole = [], True
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as sock:
+        sock.setsockopt(270, 12, 1)  # SOL_NETLINK, NETLINK_GET_STRICT_CHK: the kernel minds what the request names
+        sock.send(struct.pack("IHHII", 16 + len(body), message, _REQUEST | _DUMP, 1, 0) + body)
+        while True:
+            data = sock.recv(1 << 17)
+            at = 0
+            while at < len(data):
+                size, kind, flags = struct.unpack_from("IHH", data, at)
+                whole = whole and not flags & _INTERRUPTED
+                if kind in (_DONE, _ERROR):
+                    number = -struct.unpack_from("i", data, at + 16)[0] if size >= 20 else 0
+                    if number:
+                        raise OSError(number, os.strerror(number))
+                    return found, whole
+                found.append(data[at + 16 : at + size])
+                at += size + 3 & ~3
+
+
+def attributes(data, start=0):
+    """struct nlattr of a message, from `start` on: bytes by kind; of one that comes several times the last."""
+    found, at = {}, start
+    while at + 4 <= len(data):
+        size, kind = struct.unpack_from("HH", data, at)
+        if size < 4:
+            break
+        found[kind & 0x3FFF] = data[at + 4 : at + size]
+        at += size + 3 & ~3
+    return found
+
+
+def words(data):
+    """Text of an attribute."""
+    return data.rstrip(b"\0").decode(errors="replace")

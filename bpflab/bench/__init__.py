@@ -83,7 +83,7 @@ def say(text: str) -> None:
 
 
 def measures() -> list[Measure]:
-    from . import explanations, far, maps, rings, stacks, start, storms, vms
+    from . import drops, explanations, far, maps, packet_bench, rings, stacks, start, storms, vms
 
     return [
         *maps.MEASURES,
@@ -92,6 +92,8 @@ def measures() -> list[Measure]:
         *explanations.MEASURES,
         *stacks.MEASURES,
         *storms.MEASURES,
+        *packet_bench.MEASURES,
+        *drops.MEASURES,
         *far.MEASURES,
         *vms.MEASURES,
     ]

@@ -14,6 +14,8 @@ from .. import lab as lab_
 from ..compiler import CSource
 from ..errors import BpfError, CommandError, LabError, NotSupportedError
 from ..machines import AgentError
+from ..packet import Field, fields
+from ..packet import packet_bytes as bytes_of
 from ..program import Program
 from . import blocks, classic, classic_run, classic_text, ebpf, image
 from .classic import ClassicInsn
@@ -21,7 +23,6 @@ from .context import MEMBERS, has_link_header, sees_packet
 from .ebpf import Insn
 from .ebpf_run import Machine
 from .helpers import MapCopy
-from .packet import Field, fields
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -81,18 +82,13 @@ class Run:
 
 
 def packet_bytes(packet: Any) -> bytes:
-    """The bytes of a packet: bytes, or something that makes them (a scapy packet).
+    """The bytes of a packet that the kernel's test run can take; see `bpflab.packet.packet_bytes`.
 
     Raises
     ------
     TypeError, ValueError
     """
-    if isinstance(packet, (bytes, bytearray, memoryview)):
-        data = bytes(packet)
-    elif hasattr(packet, "__bytes__"):
-        data = bytes(packet)
-    else:
-        raise TypeError(f"a packet is bytes, not {type(packet).__name__}; give for example bytes.fromhex('...'), or bytes(60)")
+    data = bytes_of(packet)
     if len(data) > MAX_PACKET:
         raise ValueError(f"the packet has {len(data):,} bytes; give at most {MAX_PACKET:,}")
     return data
@@ -109,7 +105,7 @@ def run(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str 
     if isinstance(source, (Path, CSource)) or isinstance(source, str) and ("SEC(" in source or re.search(r"\.(c|o)$", source.strip())):
         return _loaded(source, data, ctx, lab, check)
     if isinstance(source, str):
-        return _classic(_filter(source, lab), data, _filter_name(source), lab if check else None)
+        return _classic(compile_filter(source, lab), data, _filter_name(source), lab if check else None)
     # a map, an object, a dict and a DataFrame can be iterated over, but have no rows of instructions
     if hasattr(source, "items") or not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
         raise TypeError(
@@ -129,7 +125,7 @@ def _filter_name(text: str) -> str:
     return "classic filter" if classic.looks_like_dump(text) or classic_text.is_text(text) else text
 
 
-def _filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
+def compile_filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
     if classic.looks_like_dump(text):
         return classic.parse(text)
     if classic_text.is_text(text):

@@ -9,18 +9,14 @@ import anywidget
 import pandas as pd
 import traitlets
 
+from .. import verdicts
 from ..insn.memory import STACK_SIZE
-from ..insn.packet import Field
 from ..insn.run import Run, run
 from ..insn.trace import MAX_STEPS
+from ..packet import Field
 
 _STATIC = Path(__file__).parent / "static"
 SHOWN = 128  # bytes of a packet that are shown though the program does not look at them
-# enum xdp_action of include/uapi/linux/bpf.h; TC_ACT_ of include/uapi/linux/pkt_cls.h
-_VERDICTS = {
-    "xdp": dict(enumerate("XDP_ABORTED XDP_DROP XDP_PASS XDP_TX XDP_REDIRECT".split())),
-    "sched_cls": {0: "TC_ACT_OK", 2: "TC_ACT_SHOT", 7: "TC_ACT_REDIRECT", 0xFFFFFFFF: "TC_ACT_UNSPEC"},
-}
 
 
 class Stepper(anywidget.AnyWidget):
@@ -88,9 +84,9 @@ def step(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str
         A loaded program; a filter expression ("udp port 53", compiled by tcpdump on the lab machine), or what ``tcpdump -d``, ``-dd`` or
         ``-ddd`` prints; (code, jt, jf, k) rows of a classic filter; C text or a file with one program; a list of
         `bpflab.insn.Insn`.
-    packet : bytes
-        At most 65,536, from the Ethernet header on, as `Program.test_run` takes it. Programs that see no Ethernet header (socket_filter,
-        cgroup_skb) get what follows it, as in the kernel's own test run.
+    packet : bytes or str or scapy packet
+        As `bpflab.packet.packet_bytes` takes it, hex text too. At most 65,536 bytes, from the Ethernet header on. Programs that see no
+        Ethernet header (socket_filter, cgroup_skb) get what follows it, as in the kernel's own test run.
     ctx : bytes, optional
         The context, for programs that see no packet.
     type : str, optional
@@ -127,8 +123,9 @@ def _verdict(done: Run) -> str:
         return "not finished"
     if done.kind == "classic":
         return f"returns {done.verdict}: " + (f"let {done.verdict} bytes through" if done.verdict else "drop")
-    name = _VERDICTS.get(done.kind, {}).get(done.verdict)
-    return f"returns {done.verdict}" + (f", {name}" if name else "")
+    known = verdicts.names(done.kind)
+    name = verdicts.name_of(done.verdict, done.kind, known) if known else ""
+    return f"returns {done.verdict}" + (f", {name}" if name and name.lstrip("-") != str(done.verdict) else "")
 
 
 def _kernel(done: Run) -> str:
