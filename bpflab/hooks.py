@@ -127,7 +127,7 @@ HOOKS = {
     ),
     "cgroup_sock_addr": Hook(
         "a process of a cgroup calls bind, connect, sendmsg, recvmsg, getpeername or getsockname",
-        f"{_ALLOW}; of recvmsg, getpeername and getsockname always 1",
+        f"{_ALLOW}; always 1 for recvmsg, getpeername and getsockname",
         *(_CGROUP, "4.17", "4fbac77d2d09", ("cgroup_sock_addr",)),
     ),
     "lwt_seg6local": Hook(
