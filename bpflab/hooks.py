@@ -70,7 +70,7 @@ HOOKS = {
     "tracepoint": Hook(
         "the kernel passes a tracepoint; the context holds the fields of its format file",
         _PERF,
-        *("kernel/trace/trace_events.c, bpf_trace.c", "4.7", "98b5c2c65c29", ("tracepoint",)),
+        *("kernel/events/core.c, kernel/trace/trace_syscalls.c, bpf_trace.c", "4.7", "98b5c2c65c29", ("tracepoint",)),
     ),
     "xdp": Hook(
         "a device's driver has received a packet, before the kernel makes an sk_buff of it",
@@ -94,7 +94,11 @@ HOOKS = {
         *(_CGROUP, "4.10", "610236587600", ("cgroup_sock",)),
     ),
     "lwt_in": Hook("a packet comes in by a route that has the program", _LWT, "net/core/lwt_bpf.c", "4.10", "3a0af8fd61f9", ("lwt_in",)),
-    "lwt_out": Hook("a packet goes out by a route that has the program", _LWT, "net/core/lwt_bpf.c", "4.10", "3a0af8fd61f9", ("lwt_out",)),
+    "lwt_out": Hook(
+        "a packet goes out by a route that has the program",
+        "BPF_OK lets the packet go on, BPF_DROP drops it",
+        *("net/core/lwt_bpf.c", "4.10", "3a0af8fd61f9", ("lwt_out",)),
+    ),
     "lwt_xmit": Hook(
         "a packet is about to be sent by a route that has the program",
         f"{_LWT}, BPF_REDIRECT sends it to another device",
@@ -123,7 +127,7 @@ HOOKS = {
     ),
     "cgroup_sock_addr": Hook(
         "a process of a cgroup calls bind, connect, sendmsg, recvmsg, getpeername or getsockname",
-        _ALLOW,
+        f"{_ALLOW}; always 1 for recvmsg, getpeername and getsockname",
         *(_CGROUP, "4.17", "4fbac77d2d09", ("cgroup_sock_addr",)),
     ),
     "lwt_seg6local": Hook(
@@ -163,7 +167,7 @@ HOOKS = {
     ),
     "tracing": Hook(
         "a kernel function is entered or left, a tracepoint is passed with typed arguments, or an iterator is read; the context is an array of the arguments",
-        "fentry, fexit, tp_btf: not used; fmod_ret: not 0 skips the function and is its result; iterator: 1 shows the object again",
+        "fentry, fexit: must be 0; tp_btf: not used; fmod_ret: not 0 skips the function and is its result; iterator: 1 shows the object again",
         *("kernel/bpf/trampoline.c, bpf_iter.c", "5.5", "f1b9509c2fb0"),
         ("tp_btf", "iter", "fentry", "fexit", "fmod_ret"),
     ),

@@ -47,6 +47,8 @@ CELLS = [
     markdown("## 77.5 No error, and one was meant", "book-77.5"),
     code("{'a': 1}['a']", None, "raises-exception", "nbval-ignore-output", error="KeyError"),
     markdown("## 77.6 Prose only", "book-77.6"),
+    markdown("## 77.8 Refused elsewhere", "book-77.8"),
+    code("print('here')", "here\n", "raises-exception", error="NotSupportedError"),
     markdown("## 77.7 Right again", "book-77.7"),
     code("print('after')", "after\n"),
 ]
@@ -57,6 +59,7 @@ MARKS = {
     "77.3 Another result": "fails",
     "77.4 An error that nobody meant": "fails",
     "77.5 No error, and one was meant": "fails",
+    "77.8 Refused elsewhere": "yes",
     "77.7 Right again": "yes",
 }
 
@@ -86,17 +89,17 @@ def test_the_table_is_what_the_notebook_did(tree, capsys):
     assert "NameError" in reasons[where["77.4"]]
     assert "no error, where the notebook has KeyError" in reasons[where["77.5"]]
     assert "`./lab matrix --machines local` wrote this file on 20" in text
-    assert "3 yes, 1 no, 3 fails" in capsys.readouterr().out
+    assert "4 yes, 1 no, 3 fails" in capsys.readouterr().out
 
 
 def test_a_notebook_whose_kernel_dies_fails_from_there_on(tree):
     path = tree / "notebooks/77-small.ipynb"
-    cells = [*copy.deepcopy(CELLS[:4]), markdown("## 77.8 The end", "book-77.8"), code("import os\nos.kill(os.getpid(), 9)")]
+    cells = [*copy.deepcopy(CELLS[:4]), markdown("## 77.9 The end", "book-77.9"), code("import os\nos.kill(os.getpid(), 9)")]
     nbformat.write(V4.new_notebook(cells=cells), path)
     jupyter_environment(tree)
     verdicts = matrix.on_machine(tree, [path], "local")["77 Small"]
     assert verdicts["77.1 Right"].mark == "yes"
-    assert verdicts["77.8 The end"].mark == "fails" and "kernel ended" in verdicts["77.8 The end"].reason
+    assert verdicts["77.9 The end"].mark == "fails" and "kernel ended" in verdicts["77.9 The end"].reason
 
 
 def test_a_run_goes_on_after_a_refusal_and_stops_at_an_error(tree):

@@ -4,6 +4,7 @@ import contrast
 import pytest
 from lab_page import DARK, LIGHT
 from playwright.sync_api import expect
+from waiting import until
 
 PACKET = "ffffffffffff0200000000010800450000210001000040110000" "0a0000010a00000200350009000d000068656c6c6f"
 SETUP = f"""import bpflab as bl
@@ -109,6 +110,8 @@ def test_run_to_here_with_mouse_and_keys(notebook, show):
     expect(stepper.current).to_have_attribute("data-pc", "0")
     # where the run does not come there is nothing to run to
     assert stepper.row(16).get_attribute("role") is None
+    # a key's message waits in the page while an earlier one is under way; what the cell says must come after it
+    until(lambda: notebook.execute("s.position") == "0", "the kernel knows of the key")
     notebook.execute("s.position = 3")
     expect(stepper.current).to_have_attribute("data-pc", "9")
     stepper.root.get_by_role("slider").fill("5")

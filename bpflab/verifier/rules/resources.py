@@ -41,11 +41,13 @@ def leaked(case: Case, match: re.Match) -> Finding:
     if iterator:
         release = f"bpf_iter_{iterator[1]}_destroy()"
     what = f"what {name}() gave" if name != "a helper" else "what a helper gave"
+    # a reader gets a record when all before it are given back: Documentation/bpf/ringbuf.rst
+    waits = name.startswith("bpf_ringbuf_")
+    otherwise = "otherwise the reader would wait at it for ever" if waits else "otherwise nobody could ever give it back"
     found = Finding(
         "reference-leak",
         f"{what} is not given back on each way through the program",
-        f"It has to be given back by {release or 'the function that belongs to it'} before the program ends, on every way; "
-        "otherwise it would be lost until the machine starts again.",
+        f"It has to be given back by {release or 'the function that belongs to it'} before the program ends, on every way; {otherwise}.",
         "the program ends here and still holds it",
         advice=f"call {release} before you leave" if release else "give it back before you leave",
     )
