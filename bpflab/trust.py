@@ -13,8 +13,14 @@ FOLDERS = ("notebooks", "exercises")
 
 
 def committed(tree: Path) -> set[str]:
-    """Paths of the notebooks that are just as git has them; none where the tree is no checkout, or belongs to somebody else."""
-    return _names(tree, "ls-files") - _names(tree, "diff", "--name-only", "--relative", "HEAD")
+    """Paths of the notebooks that are just as in git's last commit.
+
+    None without git, in what is no checkout, and in one that belongs to somebody else.
+    """
+    try:
+        return _names(tree, "ls-tree", "-r") - _names(tree, "diff", "--relative")
+    except (OSError, subprocess.CalledProcessError):
+        return set()
 
 
 def sign_committed(tree: Path) -> None:
@@ -31,5 +37,6 @@ def sign_committed(tree: Path) -> None:
 
 
 def _names(tree: Path, *command: str) -> set[str]:
-    said = subprocess.run(["git", "-C", tree, *command, "-z", "--", *FOLDERS], capture_output=True, text=True)
+    command = ["git", "-C", tree, *command, "--name-only", "-z", "HEAD", "--", *FOLDERS]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
     return {name for name in said.stdout.split("\0") if name.endswith(".ipynb")}

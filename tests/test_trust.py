@@ -46,8 +46,23 @@ def test_what_was_committed_and_nothing_else(tree):
     assert not trusted(tree, "03-from-elsewhere.ipynb")
 
 
+def test_what_was_only_added_is_not_committed(tree):
+    write(tree, "01-kept.ipynb", "1")
+    for command in ("init", "-q"), ("add", "-A"):
+        subprocess.run(["git", "-C", tree, *command], check=True)
+    assert committed(tree) == set()
+
+
 def test_a_folder_that_is_no_checkout(tree):
     write(tree, "01-kept.ipynb", "1")
     assert committed(tree) == set()
+    sign_committed(tree)
+    assert not trusted(tree, "01-kept.ipynb")
+
+
+def test_a_computer_without_git(tree, monkeypatch):
+    write(tree, "01-kept.ipynb", "1")
+    commit(tree)
+    monkeypatch.setenv("PATH", "/nowhere")
     sign_committed(tree)
     assert not trusted(tree, "01-kept.ipynb")

@@ -55,6 +55,14 @@ def test_each_kernel_is_explained_alike(one):
     assert len(found) >= 2 and len(said) == 1
 
 
+@pytest.mark.parametrize("name, why", [("reference-leak", "the reader would wait at it for ever"), ("socket-leak", "nobody could ever give it back")])
+def test_what_comes_of_what_is_not_given_back(name, why):
+    one = next(one for one in CORPUS if one.name == name)
+    found = explained(one, one.log("6.18"))
+    assert found.reason.endswith(f"otherwise {why}.")
+    assert found.advice.startswith(("call ", "write ")) and "bpf_" in found.advice
+
+
 @pytest.mark.parametrize("one, kernel", RECORDED, ids=IDS)
 def test_without_line_numbers_nothing_wrong_is_said(one, kernel):
     found = explained(one, one.log(kernel), lines=False)
