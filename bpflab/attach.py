@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import elf, kinds
+from . import elf, kinds, tcx
 from .errors import BpfError, NotSupportedError, UnknownNameError
 from .link import Link
 from .machines import AgentError
@@ -289,18 +289,24 @@ class Attachable:
         feature = f"XDP {mode}" if mode else "XDP"
         return self._on_dev(dev, f"XDP on {_name(dev)}", feature, "xdp", XDP_MODES[mode])
 
-    def attach_tcx(self, dev, direction: str = "ingress") -> Link:
-        """An interface, where traffic control sits, as a link (tcx, since 6.6)."""
-        return self._on_dev(dev, f"tcx {_direction(direction)} of {_name(dev)}", "tcx", f"tcx_{direction}", 0)
+    def attach_tcx(self, dev, direction: str = "ingress", *, before: Link | str | None = None, after: Link | str | None = None) -> Link:
+        """An interface, where traffic control sits, as a link (tcx, since 6.6).
+
+        Parameters
+        ----------
+        before, after : Link or "all", optional
+            Where it stands among the tcx programs of this place; after all of them when neither is given.
+        """
+        return self._on_dev(dev, f"tcx {tcx.checked(direction)} of {_name(dev)}", "tcx", f"tcx_{direction}", *tcx.order(before, after))
 
     def attach_tc(self, dev, direction: str = "ingress") -> Link:
         """The same place the old way: a direct-action filter on a clsact qdisc."""
-        ingress = _direction(direction) == "ingress"
+        ingress = tcx.checked(direction) == "ingress"
         target = f"tc {direction} of {_name(dev)}"
         return self._attach(target, "tc", "links.clsact", self.fd, _netns(dev), _name(dev), ingress)
 
-    def _on_dev(self, dev, target: str, feature: str, attach_type: str, flags: int) -> Link:
-        arguments = (self.fd, _netns(dev), _name(dev), _ATTACH[attach_type], flags)
+    def _on_dev(self, dev, target: str, feature: str, attach_type: str, flags: int, beside: int = 0) -> Link:
+        arguments = (self.fd, _netns(dev), _name(dev), _ATTACH[attach_type], flags, beside)
         return self._attach(target, feature, "links.create_dev", *arguments)
 
     def attach_cgroup(self, cgroup, attach_type: str | None = None) -> Link:
@@ -391,9 +397,3 @@ def _name(dev) -> str:
 
 def _netns(dev) -> str:
     return getattr(dev, "netns", "")
-
-
-def _direction(direction: str) -> str:
-    if direction not in ("ingress", "egress"):
-        raise ValueError(f"direction is ingress or egress, not {direction!r}")
-    return direction
