@@ -21,7 +21,9 @@ def checked(direction: str) -> str:
 def order(before: Link | str | None, after: Link | str | None) -> tuple[int, int]:
     """Flags and the id of a link, as BPF_LINK_CREATE takes them (kernel/bpf/mprog.c); behind all when neither is given."""
     if before is not None and after is not None:
-        raise ValueError("give before or after, not both: a program that stands before one link cannot be moved by another")
+        raise ValueError(
+            "give before or after, not both: a program that stands before one link cannot be moved by another"
+        )
     other = after if before is None else before
     if other is None:
         return 0, 0
