@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import elf, kinds, tcx
+from . import elf, interfaces, kinds, tcx
 from .errors import BpfError, NotSupportedError, UnknownNameError
+from .interfaces import name_of
 from .link import Link
 from .machines import AgentError
 from .refusal import attach_hint, not_permitted
@@ -63,7 +64,8 @@ class Attachable:
         if number in (errno.EOPNOTSUPP, 524):
             return NotSupportedError(f"{feature} ({target})", self._lab.where, said or str(error), number)
         if error.payload["type"] == "NoDevice":
-            return BpfError(f"program '{self.name}' does not attach: {error}", number)
+            where = interfaces.elsewhere(self._lab, str(error))
+            return BpfError(f"program '{self.name}' does not attach: {error}{where and '; '}{where}", number)
         hint = attach_hint(self, target, number)
         parts = [f"program '{self.name}' does not attach to {target}"]
         parts += [f": {said or error}"] if said or number == 0 else []
@@ -287,7 +289,7 @@ class Attachable:
         if mode not in XDP_MODES:
             raise ValueError(f"mode is native, generic or offload, not {mode!r}")
         feature = f"XDP {mode}" if mode else "XDP"
-        return self._on_dev(dev, f"XDP on {_name(dev)}", feature, "xdp", XDP_MODES[mode])
+        return self._on_dev(dev, f"XDP on {name_of(dev)}", feature, "xdp", XDP_MODES[mode])
 
     def attach_tcx(self, dev, direction: str = "ingress", *, before: Link | str | None = None, after: Link | str | None = None) -> Link:
         """An interface, where traffic control sits, as a link (tcx, since 6.6).
@@ -297,16 +299,16 @@ class Attachable:
         before, after : Link or "all", optional
             Where it stands among the tcx programs of this place; after all of them when neither is given.
         """
-        return self._on_dev(dev, f"tcx {tcx.checked(direction)} of {_name(dev)}", "tcx", f"tcx_{direction}", *tcx.order(before, after))
+        return self._on_dev(dev, f"tcx {tcx.checked(direction)} of {name_of(dev)}", "tcx", f"tcx_{direction}", *tcx.order(before, after))
 
     def attach_tc(self, dev, direction: str = "ingress") -> Link:
         """The same place the old way: a direct-action filter on a clsact qdisc."""
         ingress = tcx.checked(direction) == "ingress"
-        target = f"tc {direction} of {_name(dev)}"
-        return self._attach(target, "tc", "links.clsact", self.fd, _netns(dev), _name(dev), ingress)
+        target = f"tc {direction} of {name_of(dev)}"
+        return self._attach(target, "tc", "links.clsact", self.fd, interfaces.netns_of(dev, self._lab), name_of(dev), ingress)
 
     def _on_dev(self, dev, target: str, feature: str, attach_type: str, flags: int, beside: int = 0) -> Link:
-        arguments = (self.fd, _netns(dev), _name(dev), _ATTACH[attach_type], flags, beside)
+        arguments = (self.fd, interfaces.netns_of(dev, self._lab), name_of(dev), _ATTACH[attach_type], flags, beside)
         return self._attach(target, feature, "links.create_dev", *arguments)
 
     def attach_cgroup(self, cgroup, attach_type: str | None = None) -> Link:
@@ -332,7 +334,7 @@ class Attachable:
 
     def attach_netns(self, netns="") -> Link:
         """A network namespace (sk_lookup, flow_dissector): a host of a `netlab`, or the lab machine's own."""
-        path = getattr(netns, "netns", netns) or "/proc/self/ns/net"
+        path = (netns if isinstance(netns, str) else interfaces.netns_of(netns, self._lab)) or "/proc/self/ns/net"
         return self._attach(f"network namespace {path}", self.type, "links.create_path", self.fd, path, _ATTACH[self.attach_type])
 
     def attach_lwt(self, dev, destination: str, via: str = "") -> Link:
@@ -346,16 +348,16 @@ class Attachable:
         via : str, optional
             The next hop, where the destination is no neighbour.
         """
-        target = f"the route to {destination} on {_name(dev)}"
+        target = f"the route to {destination} on {name_of(dev)}"
         direction = self.type.removeprefix("lwt_")
-        return self._attach(target, self.type, "links.route", self.fd, _netns(dev), _name(dev), destination, via, direction)
+        return self._attach(target, self.type, "links.route", self.fd, interfaces.netns_of(dev, self._lab), name_of(dev), destination, via, direction)
 
     def attach_socket(self, target) -> Link:
         """A socket filter: on a `Socket` of the lab, or on a raw packet socket opened for an interface."""
         if hasattr(target, "recv"):
             return self._attach(f"{target!r}", "socket filter", "links.socket_option", self.fd, target.fd, 50, 27)
         return self._attach(
-            f"a packet socket on {_name(target)}", "socket filter", "links.packet_socket", self.fd, _netns(target), _name(target)
+            f"a packet socket on {name_of(target)}", "socket filter", "links.packet_socket", self.fd, interfaces.netns_of(target, self._lab), name_of(target)
         )
 
     def attach_reuseport(self, sock) -> Link:
@@ -389,11 +391,3 @@ class Attachable:
         """A security hook, as SEC("lsm/...") names it."""
         self._must_be("lsm_mac", "lsm/...")
         return self._attach(self.section, "LSM programs", "links.auto", self._handle, self.name)
-
-
-def _name(dev) -> str:
-    return getattr(dev, "name", dev)
-
-
-def _netns(dev) -> str:
-    return getattr(dev, "netns", "")

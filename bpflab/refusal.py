@@ -122,6 +122,6 @@ def attach_hint(program: Program, target: str, number: int) -> str:
         errno.ESRCH: "no such process runs",
         errno.EBUSY: "something is attached there already; detach it first",
         errno.EINVAL: f"its type '{program.type}', as SEC(\"{program.section}\") made it, does not fit this place",
-        errno.EEXIST: "it is attached there already",
+        errno.EEXIST: "an interface has one XDP program, and one is there in the other mode; detach it first" if program.type == "xdp" else "it is attached there already; detach it first",
         errno.EPERM: "the kernel does not allow it",
     }.get(number, "")
