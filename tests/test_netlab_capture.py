@@ -62,6 +62,34 @@ def test_a_vlan_tag_is_part_of_the_packet(net):
     assert seen.packets == [frame] and seen.to_frame().vlan[0] == 100
 
 
+def test_filters_of_a_wire(net):
+    """The kernel keeps a VLAN tag beside the packet, and knows the direction; a filter finds both."""
+    plain, tagged = (bytes.fromhex("020000000201020000000202" + tag) + b"\x88\xb5" + bytes(46) for tag in ("", "81000064"))
+    with (
+        net["r"].capture("b", "vlan 100") as hundred,
+        net["r"].capture("b", "vlan 101") as other,
+        net["r"].capture("b", "inbound and icmp") as inbound,
+        net["r"].capture(filter="outbound and icmp") as outbound,
+        net["b"].socket("packet", "raw") as sock,
+    ):
+        sock.bind("veth-r")
+        sock.send(plain)
+        sock.send(tagged)
+        net["b"].ping("r", count=3)
+        assert hundred.wait(1) == 1 and inbound.wait(3) == 3 and outbound.wait(3) == 3
+    assert hundred.packets == [tagged] and len(other) == 0
+    assert list(inbound.to_frame().summary) == ["echo request"] * 3 and list(outbound.to_frame().summary) == ["echo reply"] * 3
+
+
+def test_a_filter_where_the_interface_is_down(lab):
+    with lab.netlab("e", "f") as net:
+        net.link("e", "f").cut()
+        with net["f"].capture("e", "icmp") as seen:
+            net.link("e", "f").restore()
+            net["e"].ping("f")
+        assert len(seen) == 2
+
+
 def test_many(net):
     """More than one block of the ring, of two sizes in turn, none lost, in order."""
     with net["r"].capture("a", "udp port 9") as seen:

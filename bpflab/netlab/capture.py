@@ -62,8 +62,8 @@ class Captures:
         if not isinstance(filter, str):
             raise TypeError(f"a filter is a text as tcpdump takes it ('udp port 53'), not {type(filter).__name__}")
         most = given.whole(most, "most, of the packets that a capture keeps,", 1 << 32)
-        rows = [list(row) for row in compile_filter(filter, self._lab)] if filter else []
         name = "" if dev is None else dev if dev == "lo" else self._device(dev).name
+        rows = [list(row) for row in compile_filter(filter, self._lab, self, name or self.dev.name)] if filter else []
         return Capture(self, name, rows, most)
 
 
