@@ -53,8 +53,9 @@ def test_as_tcpdump_sees_it(net, tmp_path):
     assert seen.packets == theirs
 
 
-def test_a_vlan_tag_is_part_of_the_packet(net):
-    frame = bytes.fromhex("02000000020102000000020281000064 0800".replace(" ", "")) + bytes(46)
+@pytest.mark.parametrize("tag", ["8100", "88a8"])
+def test_a_vlan_tag_is_part_of_the_packet(net, tag):
+    frame = bytes.fromhex(f"020000000201 020000000202 {tag}0064 0800") + bytes(46)
     with net["r"].capture("b") as seen, net["b"].socket("packet", "raw") as sock:
         sock.bind("veth-r")
         sock.send(frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import time
 
@@ -9,6 +10,7 @@ import pytest
 from waiting import until
 
 import bpflab as bl
+from bpflab.netlab import pcap
 from bpflab.netlab.pcap import CaptureFileError
 
 COUNT = """
@@ -104,8 +106,10 @@ def test_a_flood_that_is_refused(net, obj):
 
 
 def test_in_the_background(net):
-    job = net["a"].start("udp_flood", "b", packets=10**9, rate=100, seconds=100)
-    assert net["a"].ping("b", 2).received == 2
+    with net["b"].capture(filter="udp port 9") as seen:
+        job = net["a"].start("udp_flood", "b", packets=10**9, rate=100, seconds=100)
+        assert seen.wait(1, 30)
+        assert net["a"].ping("b", 2).received == 2
     assert job.running and "running" in repr(job)
     sent = job.stop()
     assert not job.running and 0 < sent.sent < 10_000 and job.result() is sent
@@ -242,6 +246,21 @@ def test_replay_keeps_time(net, tmp_path):
     sent = net["b"].replay(tmp_path / "slow.pcap", keep_time=True)
     assert sent.sent == 3 and sent.seconds >= 0.119
     assert net["b"].replay(tmp_path / "slow.pcap").seconds < 0.119
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("magic", "unit"), [(0xA1B2C3D4, 1e6), (0xA1B23C4D, 1e9)])
+def test_files_of_any_machine(tmp_path, order, magic, unit):
+    """Written with the bytes in either order, with microseconds or nanoseconds (pcap-savefile(5))."""
+    frames = [random.randbytes(size) for size in (60, 14, 1514)]
+    times = [5.25, 5.5, 7.0]
+    data = struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 65535, 1)
+    for frame, time_ in zip(frames, times, strict=True):
+        data += struct.pack(f"{order}4I", int(time_), round(time_ % 1 * unit), len(frame), len(frame)) + frame
+    (tmp_path / "any.pcap").write_bytes(data)
+    found = pcap.read(tmp_path / "any.pcap", 10)
+    assert found.data == b"".join(frames) and list(found.lengths) == [60, 14, 1514] and list(found.times) == pytest.approx([0, 0.25, 1.75])
+    assert list(pcap.read(tmp_path / "any.pcap", 2).lengths) == [60, 14]
 
 
 @pytest.mark.parametrize(
