@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import struct
+import threading
 import time
 
 import pytest
@@ -119,6 +122,26 @@ def test_in_the_background(net):
         net["a"].start("sh", "true")
     with pytest.raises(bl.UnknownNameError, match="no host named 'x'"):
         net["a"].start("ping", "x").result()
+
+
+@pytest.mark.parametrize("way", ["socket", "frames"])
+def test_an_interrupted_flood_ends(net, obj, way):
+    """The square in JupyterLab's toolbar stops what runs on the lab machine, too."""
+    with obj.programs["count"].attach_xdp(net["r"].devs["a"], "native"):
+        obj.globals["seen"] = 0
+        interrupt = threading.Thread(target=lambda: until(lambda: obj.globals["seen"], "the flood") or os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.start()
+            net["a"].udp_flood("r", packets=10**9, rate=2_000, seconds=300, way=way)
+        interrupt.join()
+
+        def still() -> bool:
+            before = obj.globals["seen"]
+            net["a"].ping("b", 3, interval=0.02)  # in which 80 more would come
+            return obj.globals["seen"] == before
+
+        until(still, "the end of the flood")
+        assert net["a"].ping("r").received == 1
 
 
 def test_the_end_of_a_network_ends_its_traffic(lab):
