@@ -13,6 +13,7 @@ import pytest
 from waiting import until
 
 import bpflab as bl
+from bpflab.agent import frames
 from bpflab.netlab import pcap
 from bpflab.netlab.pcap import CaptureFileError
 
@@ -81,6 +82,19 @@ def test_frames_are_right(net, ip6):
         assert one.notes == [] and one["UDP checksum"].said.endswith("right")
         assert ip6 or one["IPv4 checksum"].said.endswith("right")
         assert one["IPv6 hop limit" if ip6 else "IPv4 TTL"].value == 63
+
+
+@pytest.mark.parametrize("ends", [("10.0.1.1", "10.0.1.2"), ("fd00::1", "fd00::2")])
+def test_a_checksum_that_comes_out_as_nothing(ends):
+    """0 means that there is none (RFC 768, RFC 8200), so the other zero of ones' complement is sent."""
+
+    def checksum(payload: bytes) -> int:
+        frame = frames.udp_frame(("02:00:00:00:00:01", "02:00:00:00:00:02"), *ends, (1024, 9), payload)
+        return struct.unpack_from("!H", frame, len(frame) - len(payload) - 2)[0]
+
+    nothing = struct.pack("!H", checksum(b"\0\0"))  # what the sum lacks
+    assert checksum(nothing) == 0xFFFF
+    assert all(checksum(struct.pack("!H", n)) for n in range(0, 65536, 97))
 
 
 def test_a_flood_is_bounded(net):

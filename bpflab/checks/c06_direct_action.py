@@ -130,7 +130,7 @@ class _Street:
         )
         for text in texts:
             sender.sendto(text, receiver)
-        got, end = set(), time.monotonic() + (1 if arrives else 0.06)
+        got, end = set(), time.monotonic() + (1 if arrives else 0.15)
         while got != texts and (left := end - time.monotonic()) > 0:
             if receiver.readable(left):
                 got.add(receiver.recv())
