@@ -69,9 +69,76 @@ def with_numpy(m):
     return {k: [t, c] for k, t, c in zip(keys, values.sum(axis=1), values.argmax(axis=1))}
 
 
+DIRECT = """
+	unsigned char *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 at = 14;
+
+	if (data + 18 > end)
+		return 0;
+	if (data[12] == 0x81 && data[13] == 0)
+		at = 18;
+	if (data[at - 2] == 8 && data[at - 1] == 0) {
+		if (data + at + 20 > end || data[at + 9] != 6 || data[at + 6] & 0x1f || data[at + 7])
+			return 0;
+		at += (data[at] & 15) * 4;
+	} else if (data[at - 2] == 0x86 && data[at - 1] == 0xdd) {
+		if (data + at + 40 > end || data[at + 6] != 6)
+			return 0;
+		at += 40;
+	} else {
+		return 0;
+	}
+	unsigned char *tcp = data + (at & 127), *text;
+
+	if (tcp + 20 > end)
+		return 0;
+	text = tcp + (tcp[12] >> 4) * 4;
+	if (text + 4 > end)
+		return 0;
+	return *(__u32 *)text == bpf_htonl(0x5353482d) ? INTERACTIVE : 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+def in_python(name, *changes):
+    scope = {}
+    exec(rewritten(name, *changes), scope)
+    return scope["answer"]
+
+
 @pytest.mark.parametrize(
     "name, right",
     [
+        ("06-tcpdump-filter", lambda port: f"tcp dst port {port} and (tcp[13] & 18 = 2 or ip6[53] & 18 = 2)"),
+        (
+            "06-raw-socket",
+            rewritten(
+                "06-raw-socket",
+                ("bpf_skb_load_bytes(skb, 12, &type, sizeof(type));", "type = skb->protocol;"),
+                ("TYPE_ARRAY", "TYPE_PERCPU_ARRAY"),
+            ),
+        ),
+        ("06-classifier", solution("06-classifier").partition("{\n\tstruct tcphdr tcp;")[0] + "{" + DIRECT),
+        (
+            "06-direct-action",
+            rewritten(
+                "06-direct-action",
+                ("__be32 here, there;\n\t__be16 here_port, there_port;", "__be16 there_port, here_port;\n\t__be32 there, here;"),
+                ("TYPE_LRU_HASH", "TYPE_HASH"),
+                ("__type(value, __u8)", "__type(value, __u64)"),
+                ("__u8 yes = 1;", "__u64 yes = bpf_ktime_get_ns();"),
+            ),
+        ),
+        (
+            "06-tcx",
+            in_python(
+                "06-tcx",
+                ('obj.programs["meter"].attach_tcx(dev, before="all")', 'first = obj.programs["guard"].attach_tcx(dev, before="all")'),
+                ('obj.programs["guard"].attach_tcx(dev, before="all")\n    return', 'obj.programs["meter"].attach_tcx(dev, after=first)\n    return'),
+            ),
+        ),
         (
             "03-lpm-trie",
             rewritten(
@@ -103,7 +170,7 @@ def with_numpy(m):
             rewritten("02-repair", ("int i = 0; i < LONGEST;", "int i = 0; i < 2000 && (void *)byte < end;")),
         ),
     ],
-    ids=["octets", "enum", "number", "per CPU", "output", "numpy", "swapped", "narrow", "wide", "other loop"],
+    ids=["one line", "protocol", "direct access", "other key", "after", "octets", "enum", "number", "per CPU", "output", "numpy", "swapped", "narrow", "wide", "other loop"],
 )
 def test_other_right_answers_pass(name, right, machine):
     result = bl.check(name, right, machine=machine)
