@@ -152,9 +152,9 @@ class Lab(Places, Tracing):
         NotSupportedError
             The kernel has no such program or map type.
         """
-        from . import object as object_
+        from . import loading
 
-        return object_.load(self, source, name, variables, programs, max_entries, replaces)
+        return loading.load(self, source, name, variables, programs, max_entries, replaces)
 
     def compile(self, text: str, *, name: str = "program", line: int = 1) -> bytes:
         """C text to an object for this machine's kernel; kept in the cache, so the second time costs nothing."""
