@@ -165,8 +165,8 @@ class Catalog:
     def _demangled(self, path: str, names: list[str]) -> dict[str, str]:
         """What C++ and Rust call the functions whose symbols the compiler made up; {} where the machine has no c++filt."""
         mangled = sorted({name for name in names if name.startswith(("_Z", "_R"))})
-        shown = self.lab.ask("binaries.demangled", mangled) if mangled else []
-        self._written[path] = {name: text for name, text in zip(mangled, shown) if text != name}
+        shown = (self.lab.ask("elf.demangled", mangled) if mangled else None) or {}
+        self._written[path] = {name: text for name, text in shown.items() if text != name}
         return self._written[path]
 
     def groups(self, binary: str | None = None, pid: int | None = None) -> list[Group]:
