@@ -11,7 +11,8 @@ import pytest
 from waiting import until
 
 import bpflab as bl
-from bpflab.errors import MachineLost
+from bpflab import follow
+from bpflab.errors import LabError, MachineLost
 
 TEXT = """
 #include "vmlinux.h"
@@ -177,6 +178,28 @@ def test_a_lab_that_is_killed_ends_it(fresh_lab):
     until(lambda: len(live.frame) == 10, "events")
     os.kill(fresh_lab._connection.about["pid"], signal.SIGKILL)
     assert live.wait(10) and len(live.frame) == 10 and isinstance(live._follower.error, MachineLost)
+
+
+@pytest.mark.here
+def test_a_machine_that_does_not_answer_holds_nobody_up(fresh_lab, monkeypatch):
+    """An agent that stands still: `stop()` says so after its time, and works once the agent goes on."""
+    monkeypatch.setattr(follow, "ENDS_S", 0.5)
+    obj = fresh_lab.load(TEXT.replace("SIZE", "1 << 20"), name="burst")
+    live = bl.live(obj.events())
+    burst(obj, 10)
+    until(lambda: len(live.frame) == 10, "events")
+    agent = fresh_lab._connection.about["pid"]
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        with pytest.raises(LabError, match="did not end within .* the lab machine does not answer"):
+            live.stop()
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+            live.wait(60)
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    live.stop()
+    assert len(live.frame) == 10
 
 
 def test_only_the_newest_rows_are_kept(load):

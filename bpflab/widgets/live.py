@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 import time
@@ -12,6 +13,7 @@ import anywidget
 import pandas as pd
 import traitlets
 
+from ..errors import LabError
 from ..follow import KEPT, EventsFollower, Following, SlotsFollower
 from .feed import CellWatch
 
@@ -100,7 +102,8 @@ class Live(anywidget.AnyWidget):
         try:
             return self._follower.wait(timeout) and self._drawn.wait(timeout)
         except KeyboardInterrupt:
-            self._end()
+            with contextlib.suppress(LabError):  # a machine that does not answer is no answer to an interrupt
+                self._end()
             raise
 
     def _end(self) -> None:

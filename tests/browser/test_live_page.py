@@ -112,6 +112,20 @@ def test_a_wait_of_ten_seconds_ends_with_the_button(notebook, show):
     expect(output).to_contain_text("waited True")
 
 
+@pytest.mark.parametrize("waits", ["live.wait()", "lab.sh('sleep 600', timeout=700)"])
+def test_an_interrupted_cell(notebook, show, waits):
+    """The stop button of JupyterLab, while the view asks for pictures: a wait ends what it waits for, another cell nothing."""
+    live = show("bl.live(obj.events(), seconds=600)")
+    output = notebook.run(waits, wait=False)
+    notebook.page.wait_for_function("() => +document.querySelector('.bpflab-live').dataset.count > 0")
+    notebook.command("notebook:interrupt-kernel")
+    expect(output).to_contain_text("KeyboardInterrupt")
+    if waits == "live.wait()":
+        expect(live.state).to_contain_text("stopped")
+    else:
+        assert notebook.execute("print(live.running)").strip() == "True"
+
+
 def test_lost_events_are_drawn(notebook, show):
     notebook.execute("link.detach()")
     live = show("bl.live(small.events())")
