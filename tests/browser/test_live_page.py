@@ -181,6 +181,24 @@ def test_a_histogram_that_the_kernel_counts(notebook, show):
     assert notebook.execute("print(live.frame.to_dict('list'))").strip() == "{'low': [1024, 2048, 4096], 'high': [2047, 4095, 8191], 'count': [7, 0, 3]}"
 
 
+def test_its_end_is_stored_with_the_notebook(notebook, show):
+    """Below the widget, and hidden as long as that is there."""
+    live = show("bl.live(obj.events(), 'size', by='comm', unit='bytes', seconds=1)")
+    expect(live.state).to_contain_text("complete")
+    stored = notebook.page.wait_for_function(
+        """() => { const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
+                   return cells.at(-1).toJSON().outputs.find(one => one.data['text/html']?.includes('<img'))?.data }"""
+    ).json_value()
+    assert "complete" in stored["text/plain"] and "complete" in stored["text/html"]
+    image = notebook.page.locator(".bpflab-live-end img")
+    expect(image).to_be_hidden()
+    expect(notebook.page.locator(".bpflab-live")).to_have_count(1)
+    # a notebook that was closed and opened again has no widget any more
+    live.root.evaluate("e => e.remove()")
+    expect(image).to_be_visible()
+    assert image.evaluate("e => e.naturalWidth") == 760
+
+
 def test_a_later_view_has_the_end_of_it(notebook, show):
     live = show("bl.live(obj.events(), by='comm', seconds=1)")
     expect(live.state).to_contain_text("complete")
