@@ -131,7 +131,8 @@ class AttachTracing:
 
         binary = elf.binary(self._lab, path)
         has = any((one.provider, one.name) == (provider, name) for one in binary.usdt)
-        return None if has else uprobes.unknown_usdt(self._lab, binary, provider, name)
+        explain = uprobes.unreadable_usdt if has else uprobes.unknown_usdt
+        return explain(self._lab, binary, provider, name)
 
     def attach_perf_event(
         self, event: str = "cpu-clock", *, frequency: int = 0, period: int = 0, pid: int | None = None, cpus=None

@@ -163,6 +163,35 @@ def unknown_usdt(lab: Lab, binary: Binary, provider: str, name: str) -> UnknownN
     return UnknownNameError("USDT probe", f"{provider}:{name}", known, binary.path, tail=tail)
 
 
+# what every libbpf reads on x86-64: a register, memory at a register, a constant (tools/lib/bpf/usdt.c)
+_READABLE = re.compile(r"-?\d+@(?:%\w+|-?\w*\(%\w+\)|\$-?\w+)")
+_INDEXED = re.compile(r"-?\d+@(?P<offset>-?\w*)\(%(?P<base>\w+),%(?P<index>\w+)(?:,(?P<scale>\d))?\)")
+
+
+def unreadable_usdt(lab: Lab, binary: Binary, provider: str, name: str) -> NotSupportedError | None:
+    """What to say of a USDT probe that libbpf does not attach to since it cannot read an argument; None if it can read all."""
+    if binary.machine != 62:
+        return None
+    places = [one for one in binary.usdt if (one.provider, one.name) == (provider, name)]
+    found = next(((place, n, text) for place in places for n, text in enumerate(place.arguments, 1) if not _READABLE.fullmatch(text)), None)
+    if found is None:
+        return None
+    place, n, text = found
+    if indexed := _INDEXED.fullmatch(text):
+        base, index = (re.sub(r"^r(?=[a-ds][ipx]$|bp$)", "", indexed[part]) for part in ("base", "index"))
+        offset = f" + {indexed['offset']}" if indexed["offset"] else ""
+        what = "is an element of an array, at one register plus another"
+        where = f", and read the argument at ctx->{base} + ctx->{index} * {indexed['scale'] or 1}{offset}"
+    else:
+        what, where = "is in a place that it does not know", ""
+    return NotSupportedError(
+        f"USDT probe {provider}:{name} of {binary.path}",
+        lab.where,
+        f"its argument {n}, '{text}', {what}, and the libbpf there reads registers, constants, and memory at one register",
+        remedy=f"attach a SEC(\"uprobe\") program to that place, attach_uprobe('{binary.path}', {place.offset:#x}){where}",
+    )
+
+
 def unknown_function(lab: Lab, name: str, what: str = "kernel function") -> Exception | None:
     """What to say of a kernel function that a probe did not find; None where the kernel has it."""
     from .traceable import catalog, near

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+import re
+
 import pytest
 from waiting import until
 
 from bpflab import elf, uprobes
-from bpflab.errors import BpfError, LabError, UnknownNameError
+from bpflab.errors import BpfError, LabError, NotSupportedError, UnknownNameError
 
 TEXT = """
 #include "vmlinux.h"
@@ -117,6 +120,61 @@ def test_a_wrong_usdt_probe(lab, obj, leak):
 def test_a_wrong_usdt_probe_of_a_section(obj):
     with pytest.raises(UnknownNameError, match="USDT probe named 'libc:no_such_probe'"):
         obj.programs["usdt_at_section"].attach()
+
+
+INDEXED = r"""
+#include <unistd.h>
+/* what sys/sdt.h writes where the compiler has an argument in an array */
+#define NOTE(name, arguments) \
+    asm volatile("990: nop\n.pushsection .note.stapsdt,\"\",\"note\"\n.balign 4\n.4byte 992f-991f,994f-993f,3\n" \
+            "991: .asciz \"stapsdt\"\n992: .balign 4\n993: .8byte 990b\n.8byte 0\n.8byte 0\n.asciz \"shop\"\n" \
+            ".asciz \"" name "\"\n.asciz \"" arguments "\"\n994: .balign 4\n.popsection\n" \
+            :: "a"(rows), "b"(n))
+long rows[8] = { 70, 71, 72, 73, 74, 75, 76, 77 };
+int main(void)
+{
+    for (long n = 0;; n = (n + 1) % 8) {
+        NOTE("sale", "-4@%%ebx 8@(%%rax,%%rbx,8)");
+        NOTE("named", "8@rows+8(%%rip)");
+        usleep(1000);
+    }
+}
+"""
+ELEMENT = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/usdt.bpf.h>
+char LICENSE[] SEC("license") = "GPL";
+u64 found, seen;
+SEC("uprobe") int at_place(struct pt_regs *ctx)
+{
+    u64 n = ctx->bx;
+    bpf_probe_read_user(&found, sizeof(found), (void *)(ctx->ax + ctx->bx * 8));
+    if (found == 70 + n)
+        seen++;
+    return 0;
+}
+SEC("usdt") int BPF_USDT(at_usdt, u64 n, u64 sold) { found = sold; return 0; }
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="assembly of x86-64")
+def test_a_usdt_argument_in_an_array(lab, tmp_path):
+    """What libbpf before 1.7 cannot read: the message names the argument, and the place and way by which it can be read."""
+    path = f"{tmp_path}/shop"
+    lab.sh(["gcc", "-O2", "-x", "c", "-o", path, "-"], input=INDEXED)
+    with lab.load(ELEMENT) as obj, lab.spawn([path]) as shop:
+        with pytest.raises(NotSupportedError) as refused:
+            obj.programs["at_usdt"].attach_usdt(path, "shop", "sale")
+        said = str(refused.value)
+        assert "ENOENT" not in said, "the kernel was not asked"
+        assert f"USDT probe shop:sale of {path} not supported" in said and "its argument 2, '8@(%rax,%rbx,8)', is an element of an array" in said
+        place, base, index, scale = re.search(r"attach_uprobe\('.*', (0x[0-9a-f]+)\), and read the argument at ctx->(\w+) \+ ctx->(\w+) \* (\d)", said).groups()
+        assert (base, index, scale) == ("ax", "bx", "8")
+        with obj.programs["at_place"].attach_uprobe(path, int(place, 16), pid=shop.pid):
+            until(lambda: obj.globals["seen"] > 5, "elements of the array, by the way that the message says")
+        with pytest.raises(NotSupportedError, match=r"its argument 1, '8@rows\+8\(%rip\)', is in a place that it does not know"):
+            obj.programs["at_usdt"].attach_usdt(path, "shop", "named")
 
 
 def test_a_wrong_raw_tracepoint(obj):
