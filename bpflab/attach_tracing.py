@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from . import elf, kinds
 from .errors import UnknownNameError
 from .link import Link
+from .process import gone, number_of
 
 if TYPE_CHECKING:
     from .map import Map
+    from .process import Process
 
 
 class AttachTracing:
@@ -58,7 +60,7 @@ class AttachTracing:
         binary: str,
         symbol: str | int,
         *,
-        pid: int | None = None,
+        pid: int | Process | None = None,
         retprobe: bool = False,
         at: str = "entry",
         force: bool = False,
@@ -73,7 +75,7 @@ class AttachTracing:
             a container, the container's file.
         symbol : str or int
             Function name, or the offset in the file of an instruction.
-        pid : int, optional
+        pid : int or Process, optional
             Only this process; None for all.
         retprobe : bool
             When the function returns (a uretprobe), which writes into the stack.
@@ -98,6 +100,7 @@ class AttachTracing:
             raise ValueError("at is 'entry' or 'returns'; 'returns' goes with a function's name, and without retprobe")
         from . import uprobes
 
+        pid = number_of(pid)
         path = elf.path_of(self._lab, binary, pid)
         who = -1 if pid is None else pid
         if at == "returns":
@@ -110,23 +113,24 @@ class AttachTracing:
         return self._attach(target, "uprobe", "links.uprobe", *arguments, why=functools.partial(self._no_uprobe, path, name, pid))
 
     def _no_uprobe(self, path: str, name: str, pid: int | None, number: int) -> Exception | None:
-        if gone := self._no_process(pid, number):
-            return gone
+        if ended := self._no_process(pid, number):
+            return ended
         from . import uprobes
 
         binary = elf.binary(self._lab, path)
         return uprobes.unknown(self._lab, binary, name) if name and binary.function(name) is None else None
 
-    def attach_usdt(self, binary: str, provider: str, name: str, *, pid: int | None = None) -> Link:
+    def attach_usdt(self, binary: str, provider: str, name: str, *, pid: int | Process | None = None) -> Link:
         """A statically defined probe (SystemTap's sys/sdt.h) of a program or library, with `pid` as that process sees it."""
+        pid = number_of(pid)
         path = elf.path_of(self._lab, binary, pid)
         arguments = (self._handle, self.name, path, provider, name, -1 if pid is None else pid)
         why = functools.partial(self._no_usdt, path, provider, name, pid)
         return self._attach(f"USDT {provider}:{name} of {binary}", "usdt", "links.usdt", *arguments, why=why)
 
     def _no_usdt(self, path: str, provider: str, name: str, pid: int | None, number: int) -> Exception | None:
-        if gone := self._no_process(pid, number):
-            return gone
+        if ended := self._no_process(pid, number):
+            return ended
         from . import uprobes
 
         binary = elf.binary(self._lab, path)
@@ -135,7 +139,7 @@ class AttachTracing:
         return explain(self._lab, binary, provider, name)
 
     def attach_perf_event(
-        self, event: str = "cpu-clock", *, frequency: int = 0, period: int = 0, pid: int | None = None, cpus=None
+        self, event: str = "cpu-clock", *, frequency: int | None = None, period: int | None = None, pid: int | Process | None = None, cpus=None
     ) -> Link:
         """Samples of a performance event (perf_event_open(2)).
 
@@ -143,27 +147,31 @@ class AttachTracing:
         ----------
         event : str
             "cpu-clock", "page-faults", "cpu-cycles", ...
-        frequency, period : int
+        frequency, period : int, optional
             Samples a second, or one sample every `period` events (of cpu-clock: nanoseconds). 99 Hz if neither is given.
-        pid : int, optional
+        pid : int or Process, optional
             Only this process, on any CPU; else every process on `cpus` (all of them).
         """
         if event not in kinds.PERF_EVENTS:
             raise UnknownNameError("perf event", event, kinds.PERF_EVENTS)
-        if frequency < 0 or period < 0 or (frequency and period):
-            raise ValueError("give frequency (samples a second) or period (events per sample), a positive number")
-        if not period:
-            frequency = frequency or 99
+        if frequency is not None and period is not None:
+            raise ValueError("give frequency (samples a second) or period (events for one sample), not both")
+        for what, value in (("frequency", frequency), ("period", period)):
+            if value is not None and value < 1:
+                raise ValueError(f"{what} is {value}; give 1 or more, or leave it out for 99 samples a second")
+        if period is None:
+            frequency = 99 if frequency is None else frequency
+        pid = number_of(pid)
         kind, config = kinds.PERF_EVENTS[event]
         where = [-1] if pid is not None else list(cpus) if cpus is not None else list(range(self._lab.online))
         if not where:
             raise ValueError("cpus has no CPU in it; leave it out for all of them")
-        arguments = (self._handle, self.name, kind, config, frequency, period, -1 if pid is None else pid, where)
+        arguments = (self._handle, self.name, kind, config, frequency or 0, period or 0, -1 if pid is None else pid, where)
         why = functools.partial(self._no_process, pid)
         return self._attach(f"perf event {event}", f"perf event {event}", "links.perf_event", *arguments, why=why)
 
     def _no_process(self, pid: int | None, number: int) -> Exception | None:
-        return elf.gone(self._lab, pid) if pid is not None and not self._lab.ask("binaries.alive", pid) else None
+        return gone(self._lab, pid) if pid is not None and not self._lab.ask("binaries.alive", pid) else None
 
     def attach_iter(self, map: Map | None = None) -> Link:
         """An iterator; `link.read()` runs it. One that walks a map's elements takes the map."""

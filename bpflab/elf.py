@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from . import process
 from .errors import LabError, ObjectError
 from .machines import AgentError
 
@@ -269,16 +270,10 @@ def path_of(lab: Lab, name: str, pid: int | None = None) -> str:
         found = lab.ask("binaries.of_process", pid, name)
     except AgentError as error:
         if error.payload["errno"] == 3:  # ESRCH
-            raise gone(lab, pid) from None
+            raise process.gone(lab, pid) from None
         raise error.blame(f"the files of process {pid} cannot be looked at") from None
     if found is None and "/" not in name:
         raise LabError(f"process {pid} has mapped no file '{name}'; lab.sh('cat /proc/{pid}/maps') shows what it has")
     if found is None:
         raise LabError(f"process {pid} sees no file {name}; give a path as that process sees it")
     return found
-
-
-def gone(lab: Lab, pid: int) -> LabError:
-    from .errors import BpfError
-
-    return BpfError(f"there is no process {pid} on {lab.machine} any more; start it again, and take its new pid", 3)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .process import number_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .process import Process
     from .profiling import Stacks
     from .workloads import Workload
 
@@ -65,7 +68,7 @@ class Tracing:
         return overhead.measure(self, ways, calls)
 
     def events(
-        self, text: str = "", *, kind: str | list[str] | None = None, binary: str | None = None, pid: int | None = None
+        self, text: str = "", *, kind: str | list[str] | None = None, binary: str | None = None, pid: int | Process | None = None
     ) -> pd.DataFrame:
         """Search everything that can be traced; `bl.browse(lab)` is a widget over it.
 
@@ -77,7 +80,7 @@ class Tracing:
             "tracepoint", "kernel function", "user function", "USDT", "perf event".
         binary : str, optional
             Path or name of a program or library: its functions and USDT probes instead of the kernel's.
-        pid : int, optional
+        pid : int or Process, optional
             Those of everything that this process has mapped; with `binary`, that file as the process sees it, which in a
             container is another one.
 
@@ -99,7 +102,7 @@ class Tracing:
         """
         from . import traceable
 
-        return traceable.events(self, text, kind=kind, binary=binary, pid=pid)
+        return traceable.events(self, text, kind=kind, binary=binary, pid=number_of(pid))
 
     def bpftrace(self, text: str, seconds: float | None = None, **options) -> dict[str, pd.DataFrame]:
         """Run bpftrace on the lab machine; see `bpflab.bpftrace.run`."""

@@ -8,6 +8,7 @@ import re
 import pytest
 from waiting import until
 
+import bpflab as bl
 from bpflab import elf, uprobes
 from bpflab.errors import BpfError, LabError, NotSupportedError, UnknownNameError
 
@@ -218,6 +219,29 @@ def test_a_process_that_is_gone(lab, count, leak):
         count._object.programs["at_usdt"].attach_usdt(leak.binary, "web", "request__done", pid=ended.pid)
 
 
+def test_a_process_is_its_number_or_what_spawn_gave(lab, obj, count, leak):
+    """The same of each that takes a process."""
+    takes = [
+        lambda pid: count.attach_uprobe(leak.binary, "parse_line", pid=pid),
+        lambda pid: obj.programs["at_usdt"].attach_usdt(leak.binary, "web", "request__done", pid=pid),
+        lambda pid: obj.programs["sample"].attach_perf_event(pid=pid),
+        lambda pid: lab.events("parse_line", pid=pid),
+        lambda pid: bl.browse(lab, pid=pid),
+        lambda pid: lab.profile(0.1, pid=pid),
+        lambda pid: lab.offcpu(0.1, pid=pid),
+    ]
+    for take in takes:
+        with pytest.raises(TypeError, match="pid is 'leak'; give the number of a process, or what lab.spawn gave"):
+            take("leak")
+        with pytest.raises(ValueError, match="pid is 0; a process has a number above 0, and None stands for all"):
+            take(0)
+    with count.attach_uprobe(leak.binary, "parse_line", pid=leak):
+        until(lambda: obj.globals["seen"], "a call in the process")
+    found = lab.events("parse_line", pid=leak)
+    assert found["name"].iloc[0] == "parse_line" and len(found) == len(lab.events("parse_line", pid=leak.pid))
+    obj.programs["sample"].attach_perf_event(pid=leak).detach()
+
+
 def test_a_process_in_a_mount_namespace_of_its_own(lab, obj, count, leak):
     """Its program lies where we see no file, as that of a container does."""
     script = f"mount -t tmpfs none /mnt && cp {leak.binary} /mnt/app && exec /mnt/app 500"
@@ -269,8 +293,6 @@ def test_bcc_programs_go_to_return_instructions_too(lab, leak):
 
 
 def test_a_lab_that_is_killed_leaves_no_probe(machine):
-    import bpflab as bl
-
     lab = bl.Lab(machine, quiet=True)
     other = bl.Lab(machine, quiet=True)
     with other:

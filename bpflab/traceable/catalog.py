@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .. import elf, kinds
+from .. import elf, kinds, process
 from ..btf import Btf, Type
 from ..errors import BpfError, LabError, NotSupportedError, UnknownNameError
 from ..machines import AgentError
@@ -194,7 +194,7 @@ class Catalog:
             paths = self.lab.ask("binaries.mapped", pid)
         except AgentError as error:
             if error.payload["errno"] == 3:
-                raise elf.gone(self.lab, pid) from None
+                raise process.gone(self.lab, pid) from None
             raise error.blame(f"the files of process {pid} cannot be looked at") from None
         found = []
         for path in paths:
