@@ -56,12 +56,12 @@ def refuse_inside(lab: Lab, binary: Binary, offset: int) -> None:
     place = f"{function.name or 'a function without a name'}+{offset - function.offset:#x}"
     at = function.offset
     for address, size, text in instructions(lab, binary, function.offset, offset - function.offset + 16):
-        if text.startswith(".byte"):
-            return  # something that capstone does not know: no ground to refuse on
         if address == offset:
             return
         if address > offset:
             break
+        if text.startswith(".byte"):
+            return  # something that capstone does not know: no ground to refuse what follows
         at, last, length = address, text, size
     raise LabError(
         f"offset {offset:#x} of {binary.path} ({place}) is inside of the instruction '{last}', which begins at {at:#x} and has "

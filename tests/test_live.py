@@ -112,6 +112,20 @@ def test_lost_events_are_gaps(load):
     assert first.max() < gap.start_s < gap.end_s
 
 
+@pytest.mark.parametrize("shift", ["1700000000000000000", "-500000000"])
+def test_events_of_another_clock(lab, shift):
+    """The wall's clock, or one that stands still while the machine sleeps: they are drawn when they come."""
+    text = TEXT.replace("SIZE", "1 << 20").replace("bpf_ktime_get_ns()", f"bpf_ktime_get_ns() + {shift}LL")
+    with lab.load(text) as obj, bl.live(obj.events()) as live:
+        burst(obj, 100)
+        until(lambda: len(live.frame) == 100, "all events")
+        picture = live._follower.picture()
+    if shift[0] == "-":  # half a second before it began: they may have been in the buffer
+        assert live._last["early"] == 100 and not picture.rate.any()
+    else:
+        assert picture.rate.sum() == 100 and picture.width * picture.rate.shape[1] < 60
+
+
 def test_lost_before_it_began_is_not_its_loss(load):
     obj = load("4096")
     events = obj.events()

@@ -77,6 +77,36 @@ def test_an_offset_in_a_binary_without_symbols(lab, count, parse_line):
             until(lambda: count._object.globals["seen"], "a call of the function")
 
 
+ODD = """
+.globl odd
+.type odd, @function
+odd: jmp 1f
+.byte 0x06, 0xe8
+1: nop
+nop
+nop
+nop
+ret
+.size odd, . - odd
+.globl main
+main: ret
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="assembly of x86-64")
+def test_an_offset_behind_what_is_no_instruction(lab, count, tmp_path):
+    """Data between instructions: taken for a call by whoever reads on. Where instructions begin cannot be told then."""
+    path = f"{tmp_path}/odd"
+    lab.sh(["gcc", "-x", "assembler", "-o", path, "-"], input=ODD)
+    binary = elf.of(lab, path)
+    odd = binary.function("odd")
+    texts = {at - odd.offset: text for at, _, text in uprobes.instructions(lab, binary, odd.offset, odd.size)}
+    assert texts[2].startswith(".byte") and texts[3].startswith("call")
+    count.attach_uprobe(path, odd.offset + 5).detach()
+    with pytest.raises(LabError, match="inside of the instruction 'jmp"):
+        count.attach_uprobe(path, odd.offset + 1)
+
+
 def test_an_offset_in_no_code(count, leak):
     with pytest.raises(LabError, match="offset 0xc of .* is in no function"):
         count.attach_uprobe(leak.binary, 12)
