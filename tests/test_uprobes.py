@@ -189,6 +189,29 @@ SEC("usdt") int BPF_USDT(at_usdt, u64 n, u64 sold) { found = sold; return 0; }
 """
 
 
+PRELINKED = r"""
+/* two notes of one place; the second as if the file had been moved by 64 bytes after it was linked (LSB, prelink(8)) */
+#define NOTE(name, moved) \
+    ".pushsection .note.stapsdt,\"\",\"note\"\n.balign 4\n.4byte 2f-1f,4f-3f,3\n1: .asciz \"stapsdt\"\n2: .balign 4\n" \
+    "3: .8byte place - " moved "\n.8byte _.stapsdt.base - " moved "\n.8byte 0\n.asciz \"shop\"\n.asciz \"" name "\"\n.asciz \"\"\n" \
+    "4: .balign 4\n.popsection\n"
+asm(".pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n.weak _.stapsdt.base\n.hidden _.stapsdt.base\n"
+    "_.stapsdt.base: .space 1\n.size _.stapsdt.base, 1\n.popsection\n");
+int main(void)
+{
+    asm volatile("place: nop\n" NOTE("here", "0") NOTE("moved", "64"));
+    return 0;
+}
+"""
+
+
+def test_a_usdt_probe_of_a_file_that_was_moved(lab, tmp_path):
+    path = f"{tmp_path}/moved"
+    lab.sh(["gcc", "-x", "c", "-o", path, "-"], input=PRELINKED)
+    here, moved = elf.of(lab, path).usdt
+    assert (here.name, moved.name) == ("here", "moved") and here.offset == moved.offset > 0
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="assembly of x86-64")
 def test_a_usdt_argument_in_an_array(lab, tmp_path):
     """What libbpf before 1.7 cannot read: the message names the argument, and the place and way by which it can be read."""
@@ -284,6 +307,20 @@ def test_a_process_in_a_mount_namespace_of_its_own(lab, obj, count, leak):
         assert found["where"].iloc[0] == f"/proc/{inside.pid}/root/mnt/app"
         with pytest.raises(LabError, match="sees no file /mnt/other"):
             count.attach_uprobe("/mnt/other", "parse_line", pid=inside.pid)
+
+
+def test_another_file_by_the_same_path(lab, obj, count, leak):
+    """A container's libc lies where ours does. Here another program lies where our /usr/bin/true is."""
+    script = f"mount --bind {leak.binary} /usr/bin/true && exec /usr/bin/true 500"
+    with lab.spawn(["unshare", "-m", "sh", "-c", script]) as inside:
+        inside.wait_for("running")
+        with pytest.raises(UnknownNameError, match="no function named 'parse_line' in /usr/bin/true"):
+            count.attach_uprobe("/usr/bin/true", "parse_line")
+        theirs = f"/proc/{inside.pid}/root/usr/bin/true"
+        assert lab.events("parse_line", binary="/usr/bin/true", pid=inside)["where"].tolist() == [theirs]
+        assert theirs in lab.events("parse_line", pid=inside)["where"].tolist()
+        with count.attach_uprobe("/usr/bin/true", "parse_line", pid=inside):
+            until(lambda: obj.globals["seen"], "a call in the other mount namespace")
 
 
 def test_a_library_by_the_name_that_a_process_has_it_by(lab, obj, count, leak):
