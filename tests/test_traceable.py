@@ -262,3 +262,18 @@ def test_a_lab_that_is_forgotten_is_not_kept_open(machine):
 
     gc.collect()
     until(lambda: not connection.alive, "the end of the forgotten lab")
+
+
+def test_the_name_itself_comes_before_better_kinds():
+    found = search.rank([Place(kind, name, "") for kind, name in [
+        ("tracepoint", "x_read_more"), ("tracepoint", "spread"), ("kernel function", "read_more"), ("kernel function", "read"),
+        ("tracepoint", "sys_exit_read"), ("tracepoint", "sys_enter_read"), ("kernel function", "read_it"),
+    ]], "read")  # fmt: skip
+    assert [place.name for place in found] == ["read", "read_it", "read_more", "x_read_more", "sys_enter_read", "sys_exit_read", "spread"]
+
+
+def test_only_what_is_like_a_name_is_offered():
+    group = Group("user function", "x", ["do_sys_openat2", "do_sys_open", "do_close_on_exec", "parse_line"])
+    assert traceable.near("do_sys_opnat2", [group]) == ["do_sys_openat2", "do_sys_open"]
+    assert traceable.near("parse_configuration_file", [group]) == []
+    assert traceable.near("qqq", [group]) == []

@@ -9,11 +9,13 @@ import anywidget
 import traitlets
 
 from ..errors import LabError
+from ..process import number_of
 from ..traceable import Place, catalog, near
 from ..traceable.recipes import Recipe, recipe
 
 if TYPE_CHECKING:
     from ..lab import Lab
+    from ..process import Process
     from ..traceable.catalog import Catalog, Group
 
 _STATIC = Path(__file__).parent / "static"
@@ -96,7 +98,7 @@ class Browser(anywidget.AnyWidget):
         return f"what can be traced on {self._about['where']}: {counts}; lab.events('text') searches it"
 
 
-def browse(lab: Lab, text: str = "", *, binary: str | None = None, pid: int | None = None) -> Browser:
+def browse(lab: Lab, text: str = "", *, binary: str | None = None, pid: int | Process | None = None) -> Browser:
     """Look for something to trace: type a part of its name, see what it hands to a program, and take a cell that traces it.
 
     Parameters
@@ -106,7 +108,7 @@ def browse(lab: Lab, text: str = "", *, binary: str | None = None, pid: int | No
         What to search for at first.
     binary : str, optional
         Path or name of a program or library: its functions and USDT probes instead of the kernel's.
-    pid : int, optional
+    pid : int or Process, optional
         Those of everything that this process has mapped.
 
     Returns
@@ -120,4 +122,4 @@ def browse(lab: Lab, text: str = "", *, binary: str | None = None, pid: int | No
         There is no such binary or process.
     """
     found = catalog(lab)
-    return Browser(found, found.groups(binary, pid), text)
+    return Browser(found, found.groups(binary, number_of(pid)), text)
