@@ -84,7 +84,10 @@ def check(lab, answer):
         _right_passes(right)
         for fault, words in enumerate(_FAULTS, 1):
             if _judged(lab, table, port, fault)["ok"].all():
-                raise Hint(f"a program passes all your tests that {words}", f"the port was {port}, the table has {len(right)} packets")
+                raise Hint(
+                    f"a program passes all your tests that {words}",
+                    f"the port was {port}, the table has {len(right)} packets",
+                )
 
 
 def _must_be_table(table):
@@ -110,7 +113,10 @@ def _judged(lab, table, port, fault):
 def _right_passes(found):
     if "refused" in found:
         names = found.loc[found["refused"] != "", "name"]
-        raise Hint("the kernel takes a packet of the table not at all: a frame has 14 bytes at least", f"packets: {list(names)}")
+        raise Hint(
+            "the kernel takes a packet of the table not at all: a frame has 14 bytes at least",
+            f"packets: {list(names)}",
+        )
     wrong = found[~found["ok"].astype(bool)]
     if len(wrong):
         row = wrong.iloc[0]

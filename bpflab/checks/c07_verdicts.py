@@ -70,14 +70,22 @@ def _passes(obj, names, other):
     for name, port in names.items():
         swapped = port >> 8 | (port & 255) << 8
         if _run(obj, _datagram(swapped))[0] != XDP_PASS and _run(obj, _datagram(port))[0] == XDP_PASS:
-            raise Hint(f"port '{name}' is compared back to front: what is in a packet is in network byte order, bpf_ntohs() turns it")
+            raise Hint(
+                f"port '{name}' is compared back to front: what is in a packet is in network byte order, bpf_ntohs() turns it"
+            )
     for port in names.values():
         for frame, hint in (
             (_datagram(other), "a packet to another port did not pass"),
             (_datagram(other, port), "a packet was taken for its source port: udp->dest is where it is going"),
             (_datagram(port, protocol=_TCP), "a TCP packet did not pass: only UDP (ip->protocol 17) is sorted"),
-            (ethernet(ETH_P_ARP, _datagram(port)[14:]), "a frame that is not IPv4 did not pass: read eth->h_proto first"),
-            (ethernet(ETH_P_IPV6, _datagram(port)[14:]), "a frame that is not IPv4 did not pass: read eth->h_proto first"),
+            (
+                ethernet(ETH_P_ARP, _datagram(port)[14:]),
+                "a frame that is not IPv4 did not pass: read eth->h_proto first",
+            ),
+            (
+                ethernet(ETH_P_IPV6, _datagram(port)[14:]),
+                "a frame that is not IPv4 did not pass: read eth->h_proto first",
+            ),
         ):
             got, _, seen = _run(obj, frame)
             if got != XDP_PASS:
@@ -93,7 +101,10 @@ def _drops(obj, names):
             raise Hint("a packet to port 'closed' was not dropped: its verdict is XDP_DROP", seen)
     counted = obj.globals["dropped"] - before
     if counted != len(frames):
-        raise Hint("'dropped' does not count what was dropped: nobody else will, add 1 for each", f"{len(frames)} dropped, counted {counted}")
+        raise Hint(
+            "'dropped' does not count what was dropped: nobody else will, add 1 for each",
+            f"{len(frames)} dropped, counted {counted}",
+        )
 
 
 def _aborts(obj, names):
@@ -101,7 +112,10 @@ def _aborts(obj, names):
     for size, missing in ((random.randrange(14, 34), "IPv4"), (random.randrange(34, 42), "UDP")):
         got, _, seen = _run(obj, whole[:size])
         if got == XDP_DROP:
-            raise Hint("a frame that ends within a header was dropped, and nobody will ever learn of it: that is a case for XDP_ABORTED", seen)
+            raise Hint(
+                "a frame that ends within a header was dropped, and nobody will ever learn of it: that is a case for XDP_ABORTED",
+                seen,
+            )
         if got != _ABORTED:
             raise Hint(f"a frame that says {missing} and ends within that header did not get XDP_ABORTED", seen)
     frame = ethernet(ETH_P_ARP, bytes(random.randrange(0, 20)))
@@ -115,7 +129,9 @@ def _rewritten(name, frame, after, target):
     to, source = frame[:6], frame[6:12]
     if name == "echo":
         if after[:12] != source + to:
-            raise Hint("what is sent back has not the sender's MAC address: exchange eth->h_dest and eth->h_source", seen)
+            raise Hint(
+                "what is sent back has not the sender's MAC address: exchange eth->h_dest and eth->h_source", seen
+            )
         if after[_IP:_PORTS] != frame[_IP + 4 : _PORTS] + frame[_IP : _IP + 4]:
             raise Hint("what is sent back still goes to its old IP address: exchange ip->saddr and ip->daddr", seen)
         if after[_PORTS : _PORTS + 4] != frame[_PORTS + 2 : _PORTS + 4] + frame[_PORTS : _PORTS + 2]:
@@ -124,7 +140,9 @@ def _rewritten(name, frame, after, target):
             raise Hint("more was changed than addresses and ports", seen)
     else:
         if after[:12] != bytes.fromhex(target.replace(":", "")) + to:
-            raise Hint("what is sent on needs MAC addresses for its next wire: to 'next', from what was its destination", seen)
+            raise Hint(
+                "what is sent on needs MAC addresses for its next wire: to 'next', from what was its destination", seen
+            )
         if after[12:] != frame[12:]:
             raise Hint("more was changed than the MAC addresses of what is sent on", seen)
 
@@ -141,7 +159,10 @@ def _wire(lab, obj, net, names, other):
     if not asking.readable(2) or asking.recv() != words:
         raise Hint("on a wire, the sender gets no answer from port 'echo'")
     for port, hint in (
-        (names["onward"], "on a wire, what is for port 'onward' does not arrive: bpf_redirect_map(&roads, 0, 0) says where to, a bare XDP_REDIRECT does not"),
+        (
+            names["onward"],
+            "on a wire, what is for port 'onward' does not arrive: bpf_redirect_map(&roads, 0, 0) says where to, a bare XDP_REDIRECT does not",
+        ),
         (other, "on a wire, what is for another port does not get through"),
     ):
         waiting = target.socket(type="dgram").bind((target.ip, port))
