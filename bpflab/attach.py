@@ -7,6 +7,7 @@ import functools
 import re
 from collections.abc import Callable
 
+from . import interfaces
 from .attach_net import AttachNet
 from .attach_tracing import AttachTracing
 from .errors import BpfError, NotSupportedError
@@ -34,7 +35,9 @@ _USDT = re.compile(r"usdt(?:\.s)?/(?P<binary>.+):(?P<provider>[^:]+):(?P<name>[^
 class Attachable(AttachTracing, AttachNet):
     """The `attach_...` methods of a `Program`."""
 
-    def _attach(self, target: str, feature: str, name: str, *arguments, why: Callable[[int], Exception | None] | None = None) -> Link:
+    def _attach(
+        self, target: str, feature: str, name: str, *arguments, why: Callable[[int], Exception | None] | None = None
+    ) -> Link:
         """`why` is asked for a better word when the kernel refused: it takes the errno."""
         self._refuse_closed()
         try:
@@ -58,7 +61,8 @@ class Attachable(AttachTracing, AttachNet):
         if number in (errno.EOPNOTSUPP, 524):
             return NotSupportedError(f"{feature} ({target})", self._lab.where, said or str(error), number)
         if error.payload["type"] == "NoDevice":
-            return BpfError(f"program '{self.name}' does not attach: {error}", number)
+            where = interfaces.elsewhere(self._lab, str(error))
+            return BpfError(f"program '{self.name}' does not attach: {error}{where and '; '}{where}", number)
         hint = attach_hint(self, target, number)
         parts = [f"program '{self.name}' does not attach to {target}"]
         parts += [f": {said or error}"] if said or number == 0 else []
@@ -67,7 +71,9 @@ class Attachable(AttachTracing, AttachNet):
 
     def _must_be(self, attach_type: str, section: str) -> None:
         if self.attach_type != attach_type:
-            raise TypeError(f"program '{self.name}' is SEC(\"{self.section}\"); this is for SEC(\"{section}\"), attach() is for any")
+            raise TypeError(
+                f'program \'{self.name}\' is SEC("{self.section}"); this is for SEC("{section}"), attach() is for any'
+            )
 
     def _close_links(self) -> None:
         for link in self._links:
@@ -103,7 +109,9 @@ class Attachable(AttachTracing, AttachNet):
             raise TypeError(f"program '{self.name}' goes where SEC(\"{self.section}\") says; attach() takes no target")
         how = _NAMED_LATER.get(self.section.removesuffix(".s"))
         if how:
-            raise TypeError(f"program '{self.name}': SEC(\"{self.section}\") does not say where it goes; say it with {how}(...)")
+            raise TypeError(
+                f"program '{self.name}': SEC(\"{self.section}\") does not say where it goes; say it with {how}(...)"
+            )
         if self.type == "tracepoint":
             self._lab.check_tracepoint(*self.section.split("/")[1:3])  # offers the near names
         if user := _USER_FUNCTION.fullmatch(self.section):

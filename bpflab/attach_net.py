@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import kinds
+from . import kinds, tcx
+from .interfaces import name_of, netns_of
 from .link import Link
 
 if TYPE_CHECKING:
@@ -31,20 +32,30 @@ class AttachNet:
         if mode not in XDP_MODES:
             raise ValueError(f"mode is native, generic or offload, not {mode!r}")
         feature = f"XDP {mode}" if mode else "XDP"
-        return self._on_dev(dev, f"XDP on {_name(dev)}", feature, "xdp", XDP_MODES[mode])
+        return self._on_dev(dev, f"XDP on {name_of(dev)}", feature, "xdp", XDP_MODES[mode])
 
-    def attach_tcx(self, dev, direction: str = "ingress") -> Link:
-        """An interface, where traffic control sits, as a link (tcx, since 6.6)."""
-        return self._on_dev(dev, f"tcx {_direction(direction)} of {_name(dev)}", "tcx", f"tcx_{direction}", 0)
+    def attach_tcx(
+        self, dev, direction: str = "ingress", *, before: Link | str | None = None, after: Link | str | None = None
+    ) -> Link:
+        """An interface, where traffic control sits, as a link (tcx, since 6.6).
+
+        Parameters
+        ----------
+        before, after : Link or "all", optional
+            Where it stands among the tcx programs of this place; after all of them when neither is given.
+        """
+        return self._on_dev(
+            dev, f"tcx {tcx.checked(direction)} of {name_of(dev)}", "tcx", f"tcx_{direction}", *tcx.order(before, after)
+        )
 
     def attach_tc(self, dev, direction: str = "ingress") -> Link:
         """The same place the old way: a direct-action filter on a clsact qdisc."""
-        ingress = _direction(direction) == "ingress"
-        target = f"tc {direction} of {_name(dev)}"
-        return self._attach(target, "tc", "links.clsact", self.fd, _netns(dev), _name(dev), ingress)
+        ingress = tcx.checked(direction) == "ingress"
+        target = f"tc {direction} of {name_of(dev)}"
+        return self._attach(target, "tc", "links.clsact", self.fd, netns_of(dev, self._lab), name_of(dev), ingress)
 
-    def _on_dev(self, dev, target: str, feature: str, attach_type: str, flags: int) -> Link:
-        arguments = (self.fd, _netns(dev), _name(dev), _ATTACH[attach_type], flags)
+    def _on_dev(self, dev, target: str, feature: str, attach_type: str, flags: int, beside: int = 0) -> Link:
+        arguments = (self.fd, netns_of(dev, self._lab), name_of(dev), _ATTACH[attach_type], flags, beside)
         return self._attach(target, feature, "links.create_dev", *arguments)
 
     def attach_cgroup(self, cgroup, attach_type: str | None = None) -> Link:
@@ -70,8 +81,10 @@ class AttachNet:
 
     def attach_netns(self, netns="") -> Link:
         """A network namespace (sk_lookup, flow_dissector): a host of a `netlab`, or the lab machine's own."""
-        path = getattr(netns, "netns", netns) or "/proc/self/ns/net"
-        return self._attach(f"network namespace {path}", self.type, "links.create_path", self.fd, path, _ATTACH[self.attach_type])
+        path = (netns if isinstance(netns, str) else netns_of(netns, self._lab)) or "/proc/self/ns/net"
+        return self._attach(
+            f"network namespace {path}", self.type, "links.create_path", self.fd, path, _ATTACH[self.attach_type]
+        )
 
     def attach_lwt(self, dev, destination: str, via: str = "") -> Link:
         """A route (lwt_in, lwt_out, lwt_xmit): packets to `destination` out of an interface pass the program.
@@ -84,16 +97,31 @@ class AttachNet:
         via : str, optional
             The next hop, where the destination is no neighbour.
         """
-        target = f"the route to {destination} on {_name(dev)}"
+        target = f"the route to {destination} on {name_of(dev)}"
         direction = self.type.removeprefix("lwt_")
-        return self._attach(target, self.type, "links.route", self.fd, _netns(dev), _name(dev), destination, via, direction)
+        return self._attach(
+            target,
+            self.type,
+            "links.route",
+            self.fd,
+            netns_of(dev, self._lab),
+            name_of(dev),
+            destination,
+            via,
+            direction,
+        )
 
     def attach_socket(self, target) -> Link:
         """A socket filter: on a `Socket` of the lab, or on a raw packet socket opened for an interface."""
         if hasattr(target, "recv"):
             return self._attach(f"{target!r}", "socket filter", "links.socket_option", self.fd, target.fd, 50, 27)
         return self._attach(
-            f"a packet socket on {_name(target)}", "socket filter", "links.packet_socket", self.fd, _netns(target), _name(target)
+            f"a packet socket on {name_of(target)}",
+            "socket filter",
+            "links.packet_socket",
+            self.fd,
+            netns_of(target, self._lab),
+            name_of(target),
         )
 
     def attach_reuseport(self, sock) -> Link:
@@ -106,16 +134,3 @@ class AttachNet:
             raise TypeError(f"program '{self.name}' attaches to a sock map or sock hash, not to {map!r}")
         kind = _ATTACH[self.attach_type]
         return self._attach(f"map '{map.name}'", self.attach_type, "links.raw_attach", self.fd, map.fd, kind)
-
-def _name(dev) -> str:
-    return getattr(dev, "name", dev)
-
-
-def _netns(dev) -> str:
-    return getattr(dev, "netns", "")
-
-
-def _direction(direction: str) -> str:
-    if direction not in ("ingress", "egress"):
-        raise ValueError(f"direction is ingress or egress, not {direction!r}")
-    return direction

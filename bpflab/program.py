@@ -122,6 +122,8 @@ class Program(Attachable):
             what = f"program '{self.name}' does not run on this data"
             if packet and (why := refused_packet(self.type, len(data), number)):
                 what += f": {why}"
+            elif data is not None and not packet:
+                what += f": {self.type} programs see no packet; run it on its context, test_run(ctx=...)"
             raise error.blame(what) from None
         return TestRun(reply["retval"], reply["data"], reply["duration_ns"], reply["ctx"])
 

@@ -115,11 +115,13 @@ def attach_hint(program: Program, target: str, number: int) -> str:
             "the MTU is too large for native mode, where a packet has to fit into one page (on a veth about 3,500 bytes, of the other end): "
             'take a smaller MTU, SEC("xdp.frags"), or attach_xdp(dev, "generic")'
         )
+    if number == errno.ENOENT and target.startswith("tcx"):
+        return 'the link that it should stand beside is at another place; take one of this interface and direction, or "all"'
     return {
         errno.ENOENT: "nothing has that name; look for it with lab.sh",
         errno.ESRCH: "no such process runs",
         errno.EBUSY: "something is attached there already; detach it first",
         errno.EINVAL: f"its type '{program.type}', as SEC(\"{program.section}\") made it, does not fit this place",
-        errno.EEXIST: "it is attached there already",
+        errno.EEXIST: "an interface has one XDP program, and one is there in the other mode; detach it first" if program.type == "xdp" else "it is attached there already; detach it first",
         errno.EPERM: "the kernel does not allow it",
     }.get(number, "")

@@ -77,7 +77,7 @@ class Socket:
         Socket
             Itself.
         """
-        self._ask(f"cannot be bound to {address or 'an address'}", "bind", self._address(address))
+        self._ask(f"cannot be bound to {getattr(address, 'name', address) or 'an address'}", "bind", self._address(address))
         return self
 
     def _address(self, address) -> Any:
@@ -200,6 +200,7 @@ _HINTS = {
     errno.EADDRINUSE: "another socket has this address; port 0 takes a free one",
     errno.EADDRNOTAVAIL: "no interface here has this address",
     errno.ENETUNREACH: "no route leads there from here",
+    errno.ENODEV: "its host has no interface of that name",
     errno.EPERM: "a BPF program or the firewall forbids it",
     errno.ENOTCONN: "connect it first",
     errno.EDESTADDRREQ: "connect it first, or use sendto",

@@ -117,6 +117,49 @@ def test_traffic_control_has_room_for_two(lab, net, wire, method):
     assert filters(net) == ""
 
 
+ORDERED = """
+__u64 turn;
+SEC("tc") int first(struct __sk_buff *skb) { turn = turn * 10 + 1; return -1; }
+SEC("tc") int second(struct __sk_buff *skb) { turn = turn * 10 + 2; return -1; }
+SEC("tc") int third(struct __sk_buff *skb) { turn = turn * 10 + 3; return -1; }
+"""
+
+
+def test_tcx_in_order(lab, net, wire):
+    with lab.load(HEAD + ORDERED) as obj:
+        first, second, third = obj.programs.values()
+
+        def turns() -> int:
+            obj.globals["turn"] = 0
+            assert net["a"].ping("r").received == 1
+            return obj.globals["turn"]
+
+        with second.attach_tcx(wire[1]) as link:
+            with third.attach_tcx(wire[1]), first.attach_tcx(wire[1], before="all"):
+                assert turns() == 123
+            with third.attach_tcx(wire[1], before=link), first.attach_tcx(wire[1], after=link):
+                assert turns() == 321
+            with first.attach_tcx(wire[1]), third.attach_tcx(wire[1], after=link):
+                assert turns() == 231
+            with first.attach_tcx(wire[1]), third.attach_tcx(wire[1], after="all"):
+                assert turns() == 213
+
+
+def test_an_order_that_cannot_be(lab, wire):
+    with lab.load(HEAD + ORDERED) as obj:
+        first, second, _ = obj.programs.values()
+        with first.attach_tcx(wire[1]) as link:
+            with pytest.raises(ValueError, match="before or after, not both"):
+                second.attach_tcx(wire[1], before=link, after=link)
+            for wrong in ("first", second, 5):
+                with pytest.raises(TypeError, match='before is a link of attach_tcx, or "all", not'):
+                    second.attach_tcx(wire[1], before=wrong)
+            with pytest.raises(bl.BpfError, match="tcx egress of veth-a; the link that it should stand beside is at another place"):
+                second.attach_tcx(wire[1], "egress", after=link)
+        with pytest.raises(bl.BpfError, match="is over; attach the program again"):
+            second.attach_tcx(wire[1], after=link)
+
+
 @pytest.mark.parametrize("kind", ["lwt_in", "lwt_out", "lwt_xmit"])
 def test_route(lab, net, kind):
     """A program on a host's own route for what it sends, on the router's for what it passes on."""

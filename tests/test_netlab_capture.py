@@ -53,13 +53,42 @@ def test_as_tcpdump_sees_it(net, tmp_path):
     assert seen.packets == theirs
 
 
-def test_a_vlan_tag_is_part_of_the_packet(net):
-    frame = bytes.fromhex("02000000020102000000020281000064 0800".replace(" ", "")) + bytes(46)
+@pytest.mark.parametrize("tag", ["8100", "88a8"])
+def test_a_vlan_tag_is_part_of_the_packet(net, tag):
+    frame = bytes.fromhex(f"020000000201 020000000202 {tag}0064 0800") + bytes(46)
     with net["r"].capture("b") as seen, net["b"].socket("packet", "raw") as sock:
         sock.bind("veth-r")
         sock.send(frame)
         assert seen.wait(1) == 1
     assert seen.packets == [frame] and seen.to_frame().vlan[0] == 100
+
+
+def test_filters_of_a_wire(net):
+    """The kernel keeps a VLAN tag beside the packet, and knows the direction; a filter finds both."""
+    plain, tagged = (bytes.fromhex("020000000201020000000202" + tag) + b"\x88\xb5" + bytes(46) for tag in ("", "81000064"))
+    with (
+        net["r"].capture("b", "vlan 100") as hundred,
+        net["r"].capture("b", "vlan 101") as other,
+        net["r"].capture("b", "inbound and icmp") as inbound,
+        net["r"].capture(filter="outbound and icmp") as outbound,
+        net["b"].socket("packet", "raw") as sock,
+    ):
+        sock.bind("veth-r")
+        sock.send(plain)
+        sock.send(tagged)
+        net["b"].ping("r", count=3)
+        assert hundred.wait(1) == 1 and inbound.wait(3) == 3 and outbound.wait(3) == 3
+    assert hundred.packets == [tagged] and len(other) == 0
+    assert list(inbound.to_frame().summary) == ["echo request"] * 3 and list(outbound.to_frame().summary) == ["echo reply"] * 3
+
+
+def test_a_filter_where_the_interface_is_down(lab):
+    with lab.netlab("e", "f") as net:
+        net.link("e", "f").cut()
+        with net["f"].capture("e", "icmp") as seen:
+            net.link("e", "f").restore()
+            net["e"].ping("f")
+        assert len(seen) == 2
 
 
 def test_many(net):
@@ -95,7 +124,7 @@ def test_wrong_use(net):
         net["a"].capture("veth-x")
     with pytest.raises(ValueError, match="tcpdump does not understand the filter 'udp prt 5'"):
         net["a"].capture(filter="udp prt 5")
-    with pytest.raises(ValueError, match="one packet or more"):
+    with pytest.raises(ValueError, match="that a capture keeps, is 1 to"):
         net["a"].capture(most=0)
     one = net["a"].capture()
     with pytest.raises(bl.LabError, match="has not begun; use it in a with statement"):

@@ -7,7 +7,6 @@ import random
 
 import pytest
 
-import bpflab as bl
 from bpflab.errors import DrawingError
 from bpflab.netlab import plan
 from bpflab.netlab.drawing import Wire, parse
@@ -198,34 +197,3 @@ def test_two_hundred_hosts(lab):
     with lab.netlab(*names) as net:
         assert net["h0"].ping("h199").received == 1 and net["h199"].ping(net["h0"].ip6).received == 1
     assert not {line.split()[0] for line in lab.sh("ip netns list").lines} & set(names)
-
-
-def test_an_mtu_too_large_for_native_xdp(lab):
-    with lab.netlab("a", "b", mtu=9000) as net, lab.load(PASS) as obj:
-        with pytest.raises(bl.BpfError, match="MTU") as caught:
-            obj.programs["pass"].attach_xdp(net["a"].dev, "native")
-        assert "generic" in str(caught.value)
-        with obj.programs["pass"].attach_xdp(net["a"].dev, "generic"):
-            assert net["b"].ping("a").received == 1
-
-
-PASS = """
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
-SEC("xdp") int pass(struct xdp_md *ctx) { return XDP_PASS; }
-char LICENSE[] SEC("license") = "GPL";
-"""
-
-
-def test_xdp_twice(lab):
-    with lab.netlab("a", "b") as net, lab.load(PASS) as obj, obj.programs["pass"].attach_xdp(net["a"].dev):
-        with pytest.raises(bl.BpfError, match="does not attach to XDP on veth-b: .*already|detach"):
-            obj.programs["pass"].attach_xdp(net["a"].dev)
-
-
-def test_an_interface_of_another_host(lab):
-    with lab.netlab("a", "r", "b") as net, lab.load(PASS) as obj:
-        with pytest.raises(bl.BpfError, match="there is no interface 'veth-b' here; there are:"):
-            obj.programs["pass"].attach_xdp("veth-b")
-        with pytest.raises(bl.UnknownNameError, match="no interface named 'veth-b' in host 'a'"):
-            net["a"].capture(net["r"].devs["b"])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 import struct
+import threading
 import time
 
 import pytest
 from waiting import until
 
 import bpflab as bl
+from bpflab.agent import frames
+from bpflab.netlab import pcap
 from bpflab.netlab.pcap import CaptureFileError
 
 COUNT = """
@@ -78,6 +84,19 @@ def test_frames_are_right(net, ip6):
         assert one["IPv6 hop limit" if ip6 else "IPv4 TTL"].value == 63
 
 
+@pytest.mark.parametrize("ends", [("10.0.1.1", "10.0.1.2"), ("fd00::1", "fd00::2")])
+def test_a_checksum_that_comes_out_as_nothing(ends):
+    """0 means that there is none (RFC 768, RFC 8200), so the other zero of ones' complement is sent."""
+
+    def checksum(payload: bytes) -> int:
+        frame = frames.udp_frame(("02:00:00:00:00:01", "02:00:00:00:00:02"), *ends, (1024, 9), payload)
+        return struct.unpack_from("!H", frame, len(frame) - len(payload) - 2)[0]
+
+    nothing = struct.pack("!H", checksum(b"\0\0"))  # what the sum lacks
+    assert checksum(nothing) == 0xFFFF
+    assert all(checksum(struct.pack("!H", n)) for n in range(0, 65536, 97))
+
+
 def test_a_flood_is_bounded(net):
     start = time.monotonic()
     sent = net["a"].udp_flood("b", packets=10**9, seconds=0.2)
@@ -104,8 +123,10 @@ def test_a_flood_that_is_refused(net, obj):
 
 
 def test_in_the_background(net):
-    job = net["a"].start("udp_flood", "b", packets=10**9, rate=100, seconds=100)
-    assert net["a"].ping("b", 2).received == 2
+    with net["b"].capture(filter="udp port 9") as seen:
+        job = net["a"].start("udp_flood", "b", packets=10**9, rate=100, seconds=100)
+        assert seen.wait(1, 30)
+        assert net["a"].ping("b", 2).received == 2
     assert job.running and "running" in repr(job)
     sent = job.stop()
     assert not job.running and 0 < sent.sent < 10_000 and job.result() is sent
@@ -115,6 +136,26 @@ def test_in_the_background(net):
         net["a"].start("sh", "true")
     with pytest.raises(bl.UnknownNameError, match="no host named 'x'"):
         net["a"].start("ping", "x").result()
+
+
+@pytest.mark.parametrize("way", ["socket", "frames"])
+def test_an_interrupted_flood_ends(net, obj, way):
+    """The square in JupyterLab's toolbar stops what runs on the lab machine, too."""
+    with obj.programs["count"].attach_xdp(net["r"].devs["a"], "native"):
+        obj.globals["seen"] = 0
+        interrupt = threading.Thread(target=lambda: until(lambda: obj.globals["seen"], "the flood") or os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.start()
+            net["a"].udp_flood("r", packets=10**9, rate=2_000, seconds=300, way=way)
+        interrupt.join()
+
+        def still() -> bool:
+            before = obj.globals["seen"]
+            net["a"].ping("b", 3, interval=0.02)  # in which 80 more would come
+            return obj.globals["seen"] == before
+
+        until(still, "the end of the flood")
+        assert net["a"].ping("r").received == 1
 
 
 def test_the_end_of_a_network_ends_its_traffic(lab):
@@ -242,6 +283,21 @@ def test_replay_keeps_time(net, tmp_path):
     sent = net["b"].replay(tmp_path / "slow.pcap", keep_time=True)
     assert sent.sent == 3 and sent.seconds >= 0.119
     assert net["b"].replay(tmp_path / "slow.pcap").seconds < 0.119
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("magic", "unit"), [(0xA1B2C3D4, 1e6), (0xA1B23C4D, 1e9)])
+def test_files_of_any_machine(tmp_path, order, magic, unit):
+    """Written with the bytes in either order, with microseconds or nanoseconds (pcap-savefile(5))."""
+    frames = [random.randbytes(size) for size in (60, 14, 1514)]
+    times = [5.25, 5.5, 7.0]
+    data = struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 65535, 1)
+    for frame, time_ in zip(frames, times, strict=True):
+        data += struct.pack(f"{order}4I", int(time_), round(time_ % 1 * unit), len(frame), len(frame)) + frame
+    (tmp_path / "any.pcap").write_bytes(data)
+    found = pcap.read(tmp_path / "any.pcap", 10)
+    assert found.data == b"".join(frames) and list(found.lengths) == [60, 14, 1514] and list(found.times) == pytest.approx([0, 0.25, 1.75])
+    assert list(pcap.read(tmp_path / "any.pcap", 2).lengths) == [60, 14]
 
 
 @pytest.mark.parametrize(

@@ -235,9 +235,9 @@ def test_refused_packets_of_a_table(programs):
     assert pd.isna(frame.verdict[0]) and frame.verdict[1] == "TC_ACT_UNSPEC"
     assert frame.changed[0] is pd.NA and frame.changed[1] == 0
     assert frame.refused.tolist() == [
-        "13 bytes, but a packet has at least the 14 of an Ethernet header",
+        "13 bytes, but a packet has at least the 14 of an Ethernet header; give it from there on",
         "",
-        "0 bytes, but a packet has at least the 14 of an Ethernet header",
+        "0 bytes, but a packet has at least the 14 of an Ethernet header; give it from there on",
     ]
     assert frame.ok.tolist()[0] is False
 

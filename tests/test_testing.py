@@ -239,6 +239,28 @@ def test_the_file_is_beside_the_test(example, tmp_path_factory):
     assert done.returncode == 0, done.stdout
 
 
+LOADS = """
+loaded = []
+
+
+def test_one(bpf_load):
+    loaded.append(bpf_load("hop.bpf.c"))
+    loaded.append(bpf_load("hop.bpf.c"))
+    loaded[0].maps["expired"][0] = 5
+
+
+def test_two(bpf_load):
+    assert all(obj.closed for obj in loaded)
+    assert bpf_load("hop.bpf.c").maps["expired"][0] == 0
+"""
+
+
+def test_the_plugin_unloads_after_each_test(example):
+    (example.folder / "test_loads.py").write_text(LOADS)
+    done = example("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_loads.py")
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
+
+
 def test_the_plugin_names_the_machine(example):
     done = example("-m", "pytest", "-q", "-p", "no:cacheprovider", "--bpf-machine", "nowhere", "test_hop_pytest.py")
     assert done.returncode == 1 and "nowhere" in done.stdout and "6 errors" in done.stdout

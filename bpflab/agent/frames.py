@@ -13,7 +13,7 @@ from .netns import ifindex, in_netns
 from .serve import Refused
 from .syscalls import MAP_CREATE, MAP_UPDATE_ELEM, PROG_LOAD, PROG_TEST_RUN, Attr, bpf
 from .tiny import EXIT, insn, mov, mov_reg, wide
-from .traffic import checksum, paced, ping, stoppable
+from .traffic import checksum, dark, paced, ping, stoppable
 
 
 def next_hop(netns, address):
@@ -150,7 +150,7 @@ def flood(number, token, netns, address, port, payload, packets, rate, seconds, 
 
     with stoppable(number, token) as event:
         sent, passed = in_netns(netns, run, event)
-    return {"sent": sent, "refused": 0, "errno": 0, "seconds": passed}
+    return {"sent": sent, "refused": 0, "errno": 0, "seconds": passed, "dark": dark(netns, device)}
 
 
 flood.takes_number = True

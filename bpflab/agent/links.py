@@ -68,16 +68,16 @@ def _hold(held):
     return reply
 
 
-def create(prog_fd, target, attach_type, flags=0):
-    """BPF_LINK_CREATE with a descriptor or an interface index as target."""
-    return _hold(Held(fds=[bpf(LINK_CREATE, Attr("4I", prog_fd, target, attach_type, flags))]))
+def create(prog_fd, target, attach_type, flags=0, beside=0):
+    """BPF_LINK_CREATE with a descriptor or an interface index as target; of tcx, `beside` is the id of another link there."""
+    return _hold(Held(fds=[bpf(LINK_CREATE, Attr("5I", prog_fd, target, attach_type, flags, beside))]))
 
 
-def create_dev(prog_fd, netns, device, attach_type, flags=0):
+def create_dev(prog_fd, netns, device, attach_type, flags=0, beside=0):
     """BPF_LINK_CREATE on an interface (XDP, tcx)."""
 
     def run():
-        return create(prog_fd, ifindex(device), attach_type, flags)
+        return create(prog_fd, ifindex(device), attach_type, flags, beside)
 
     return in_netns(netns, run)
 

@@ -3,12 +3,16 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
+import json
 import os
 import socket
 import struct
+import subprocess
 import threading
 import time
 
+from . import ownership
 from .netns import ifindex, in_netns
 from .serve import cancelled, quick
 from .syscalls import libc
@@ -167,6 +171,34 @@ class Messages:
 _PASSING = {errno.EPERM, errno.ENOBUFS, errno.EAGAIN, errno.ECONNREFUSED, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EMSGSIZE}
 
 
+SIOCGIFFLAGS, SIOCETHTOOL, IFF_UP, ETHTOOL_GLINK = 0x8913, 0x8946, 1, 10  # include/uapi/linux/sockios.h, if.h, ethtool.h
+
+
+def dark(netns, device="", address=""):
+    """The interface (given, or the one that a route leads to an address), when it is up and has no carrier; else ""."""
+
+    def found():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _, name in socket.if_nameindex():
+                flags = struct.unpack_from("H", fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16s24x", name.encode())), 16)[0]
+                carrier = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_GLINK, 1))
+                with contextlib.suppress(OSError):  # not every kind of interface says
+                    fcntl.ioctl(sock, SIOCETHTOOL, struct.pack("16sP16x", name.encode(), ctypes.addressof(carrier)))
+                # the flag IFF_RUNNING may be a second late (net/core/link_watch.c)
+                if flags & IFF_UP and not struct.unpack_from("I", carrier, 4)[0]:
+                    yield name
+
+    def run():
+        names = list(found())
+        if not names or device:
+            return device if device in names else ""
+        way = subprocess.run(["ip", "-j", "route", "get", address], capture_output=True, env=ownership.environment())
+        leads = json.loads(way.stdout)[0].get("dev", "") if not way.returncode else ""
+        return leads if leads in names else ""
+
+    return in_netns(netns, run)
+
+
 def sockaddr(address, port):
     if ":" in address:
         return struct.pack("=H", socket.AF_INET6) + struct.pack("!HI", port, 0) + socket.inet_pton(socket.AF_INET6, address) + bytes(4)
@@ -179,7 +211,7 @@ def flood_socket(number, token, netns, address, port, payload, packets, rate, se
     Returns
     -------
     dict
-        `sent`, `refused` (with the last `errno`), `seconds`.
+        `sent`, `refused` (with the last `errno`), `seconds`, `dark` (see `dark`).
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     socks = [in_netns(netns, socket.socket, family, socket.SOCK_DGRAM) for _ in range(flows)]
@@ -207,7 +239,7 @@ def flood_socket(number, token, netns, address, port, payload, packets, rate, se
     finally:
         for sock in socks:
             sock.close()
-    return state
+    return {**state, "dark": dark(netns, address=address)}
 
 
 flood_socket.takes_number = True
@@ -226,7 +258,7 @@ def replay(number, token, netns, device, data, lengths, times, rate, seconds):
     Returns
     -------
     dict
-        `sent`, `refused`, `errno`, `seconds`; `first_refused` is the number of the first that was refused, or None.
+        `sent`, `refused`, `errno`, `seconds`; `dark`; `first_refused` is the number of the first that was refused, or None.
     """
     lengths, times = memoryview(lengths).cast("I"), memoryview(times).cast("d")
     sock = in_netns(netns, lambda: ifindex(device) and socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
@@ -251,7 +283,7 @@ def replay(number, token, netns, device, data, lengths, times, rate, seconds):
             try:
                 done = messages.send(sock.fileno(), at[0], count)
             except OSError as error:
-                if error.errno not in _PASSING:
+                if error.errno not in {*_PASSING, errno.EINVAL}:  # shorter than an Ethernet header
                     raise
                 if state["first_refused"] is None:
                     state["first_refused"], state["errno"] = at[0], error.errno
@@ -263,7 +295,7 @@ def replay(number, token, netns, device, data, lengths, times, rate, seconds):
             return done
 
         _, state["seconds"] = paced(event, len(frames), rate, seconds, BATCH, send)
-    return state
+    return {**state, "dark": dark(netns, device)}
 
 
 replay.takes_number = True

@@ -28,6 +28,7 @@ from .trace import Trace
 if TYPE_CHECKING:
     from ..lab import Lab
     from ..map import Map
+    from ..netlab import Host
 
 MAX_PACKET = 1 << 16
 
@@ -125,7 +126,11 @@ def _filter_name(text: str) -> str:
     return "classic filter" if classic.looks_like_dump(text) or classic_text.is_text(text) else text
 
 
-def compile_filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
+def compile_filter(text: str, lab: Lab | None, host: Host | None = None, device: str = "") -> list[ClassicInsn]:
+    """A filter as tcpdump compiles it: for bytes of a packet, or for a socket on the interface of a host.
+
+    There the kernel has taken the VLAN tag out of the packet, and knows the direction.
+    """
     if classic.looks_like_dump(text):
         return classic.parse(text)
     if classic_text.is_text(text):
@@ -134,6 +139,11 @@ def compile_filter(text: str, lab: Lab | None) -> list[ClassicInsn]:
         raise ValueError("the filter is empty; give an expression such as 'udp port 53', or what tcpdump -dd prints")
     if lab is None:
         raise LabError("no lab is open to compile a filter expression with tcpdump; open one: lab = bl.Lab()")
+    if host is not None:
+        compiled = host.sh(["tcpdump", "-i", device, "-ddd", text], check=False)
+        if not compiled.returncode:
+            return classic.parse(compiled.stdout)
+        # no such filter, which is told below; or the interface is down
     try:
         compiled = lab.sh(["tcpdump", "-y", "EN10MB", "-ddd", text])
     except CommandError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BpfError, NotSupportedError, UnknownNameError
 from ..machines import AgentError
+from . import given
 from . import plan as plan_
 from .drawing import LONGEST, MTUS, Drawing, of_names, parse
 from .host import Device, Host
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..lab import Lab
 
-__all__ = ["LONGEST", "Device", "Host", "Link", "Netlab", "Ping", "create"]
+__all__ = ["LONGEST", "Device", "Host", "Link", "Netlab", "Ping", "create", "networks"]
 
 
 class Netlab:
@@ -142,6 +143,11 @@ class Netlab:
 _open: weakref.WeakKeyDictionary[Lab, list[Netlab]] = weakref.WeakKeyDictionary()
 
 
+def networks(lab: Lab) -> list[Netlab]:
+    """Those of a lab that are open."""
+    return list(_open.get(lab, ()))
+
+
 def create(lab: Lab, names: tuple[str, ...], mtu: int | None = None, queues: int | None = None) -> Netlab:
     """Make hosts and join them; see `Netlab`.
 
@@ -167,15 +173,21 @@ def create(lab: Lab, names: tuple[str, ...], mtu: int | None = None, queues: int
     NotSupportedError
         The kernel has no veth or no network namespaces.
     """
+    if len(names) == 1 and not isinstance(names[0], str):
+        raise TypeError(f'a network is made of names, lab.netlab("a", "b"), or of a drawing, lab.netlab("a -- b"), not of a {type(names[0]).__name__}')
     drawn = len(names) == 1 and isinstance(names[0], str) and ("-" * 2 in names[0] or "\n" in names[0].strip())
     drawing = parse(names[0]) if drawn else of_names(names)
+    if mtu is not None:
+        given.is_whole(mtu, "an MTU", f"{MTUS[0]:,} to {MTUS[-1]:,}")
+    if queues is not None:
+        given.is_whole(queues, "the number of queues", "1 to 64")
     if mtu is not None and mtu not in MTUS:
         raise ValueError(f"an MTU of {mtu:,} cannot be; from {MTUS[0]:,} (IPv6 needs it) to {MTUS[-1]:,} it can")
     if queues is not None and queues not in range(1, 65):
         raise ValueError(f"an interface has 1 to 64 queues here, not {queues}")
     plan = plan_.make(drawing, mtu, queues)
-    networks = _open.setdefault(lab, [])
-    for other in [net for net in networks if not drawing.switches.keys().isdisjoint(net._nodes)]:
+    opened = _open.setdefault(lab, [])
+    for other in [net for net in opened if not drawing.switches.keys().isdisjoint(net._nodes)]:
         other.close()
     try:
         about = lab.ask("net.create", plan)
@@ -186,5 +198,5 @@ def create(lab: Lab, names: tuple[str, ...], mtu: int | None = None, queues: int
             raise NotSupportedError("networks of veth and namespaces", lab.where, text, number) from None
         raise BpfError(f"{what} cannot be made: {text}; ip(8) of iproute2 makes it, as root", number) from None
     net = Netlab(lab, drawing, plan, about)
-    networks.append(net)
+    opened.append(net)
     return net

@@ -14,7 +14,7 @@ from .. import packet
 from ..errors import BpfError, LabError, NotSupportedError
 from ..insn.run import compile_filter
 from ..machines import AgentError
-from . import pcap
+from . import given, pcap
 
 if TYPE_CHECKING:
     from ..packet import Packet
@@ -59,10 +59,11 @@ class Captures:
             tcpdump does not understand the filter.
         """
         self.net._check_open()
-        rows = [list(row) for row in compile_filter(filter, self._lab)] if filter else []
+        if not isinstance(filter, str):
+            raise TypeError(f"a filter is a text as tcpdump takes it ('udp port 53'), not {type(filter).__name__}")
+        most = given.whole(most, "most, of the packets that a capture keeps,", 1 << 32)
         name = "" if dev is None else dev if dev == "lo" else self._device(dev).name
-        if most < 1:
-            raise ValueError(f"a capture takes one packet or more, not {most}")
+        rows = [list(row) for row in compile_filter(filter, self._lab, self, name or self.dev.name)] if filter else []
         return Capture(self, name, rows, most)
 
 
@@ -163,6 +164,8 @@ class Capture:
     def data(self, number: int) -> bytes:
         """The bytes of a packet."""
         data, starts, lengths = self._whole
+        if not hasattr(number, "__index__"):
+            raise TypeError(f"the {len(starts)} packets have numbers, from 0 on, not a {type(number).__name__}; .packets has them all, .to_frame() their fields")
         if not -len(starts) <= number < len(starts):
             raise IndexError(f"there is no packet {number}; {len(starts)} were captured on '{self.host.name}'")
         return data[starts[number] : starts[number] + lengths[number]].tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,13 +12,23 @@ from .capture import Captures
 from .traffic import Traffic
 
 if TYPE_CHECKING:
+    from ..lab import Lab
     from ..process import CommandResult, Process
     from ..sockets import Socket
     from . import Netlab
 
 
-class Device(NamedTuple):
-    """A host's interface.
+class _Fields(NamedTuple):
+    name: str
+    ifindex: int
+    netns: str
+    mac: str
+    ip: str
+    ip6: str
+
+
+class Device(_Fields):
+    """A host's interface: a named tuple, which knows whose it is.
 
     Attributes
     ----------
@@ -31,12 +42,7 @@ class Device(NamedTuple):
         "" at a switch; ip6 is "" on a machine without IPv6.
     """
 
-    name: str
-    ifindex: int
-    netns: str
-    mac: str
-    ip: str
-    ip6: str
+    _lab: Lab
 
 
 class Host(Traffic, Captures):
@@ -61,6 +67,7 @@ class Host(Traffic, Captures):
         self._segments: dict[int, Device] = {}
         for one, number in zip(plan["interfaces"], about["ifindexes"], strict=True):
             dev = Device(one["name"], number, self.netns, one["mac"], one["ip"], one["ip6"] if six else "")
+            dev._lab = self._lab
             self.devs[one["neighbour"]] = dev
             self._segments[one["segment"]] = dev
 
@@ -105,7 +112,11 @@ class Host(Traffic, Captures):
 
     def _address_of(self, target: str | Host, six: bool = False) -> str:
         """The address of a host that is nearest to this one, or an address as it is."""
-        if isinstance(target, str) and (":" in target or re.fullmatch(r"[\d.]+", target) and target not in self.net._nodes):
+        if isinstance(target, str) and target not in self.net._nodes and (":" in target or re.fullmatch(r"[\d.]+", target)):
+            try:
+                ipaddress.ip_address(target)
+            except ValueError:
+                raise ValueError(f"'{target}' is neither an address nor a host of this network; it has {', '.join(self.net)}") from None
             return target
         host = self.net[getattr(target, "name", target)]
         if host.kind == "switch":

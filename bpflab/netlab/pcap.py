@@ -46,7 +46,13 @@ def read(path: str | Path, most: int) -> Frames:
         It is no capture file, not of Ethernet, or cut short: the text says at which packet.
     FileNotFoundError
     """
-    data = Path(path).read_bytes()
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"a capture file is given by its path, not as {type(path).__name__}; capture.write(path) makes one")
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        said = f"{error.strerror.lower()}; give a pcap file on the notebook's computer, capture.write(path) makes one"
+        raise type(error)(error.errno, f"the capture file cannot be read: {said}", str(path)) from None
     if len(data) < 4:
         raise CaptureFileError(f"{path} is no capture file: it has {len(data)} bytes; write one with tcpdump -w or capture.write()")
     for order in "<>":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import errno
 import ipaddress
+import os
 import threading
 import uuid
 from pathlib import Path
@@ -15,13 +16,12 @@ import pandas as pd
 
 from ..errors import BpfError, NotSupportedError, UnknownNameError
 from ..machines import AgentError
-from . import pcap
+from . import given, pcap
 from .peers import Connections, Responses, Server
 
 if TYPE_CHECKING:
     from .host import Host
 
-MOST_SECONDS = 600.0
 MOST_PACKETS = 1_000_000_000
 _token: contextvars.ContextVar[str] = contextvars.ContextVar("token", default="")  # of the job that runs in this thread
 
@@ -62,7 +62,7 @@ class Sent(NamedTuple):
         Those that it did not take: a program or the firewall dropped them on the way out, or they were too large.
     seconds : float
     why : str
-        Why the last one was refused (for a replay: the first, with its number).
+        Why the last one was refused (for a replay: the first, with its number); or that the interface has no carrier, and all is lost.
     """
 
     sent: int
@@ -149,7 +149,10 @@ class Traffic:
                 raise NotSupportedError("XDP test runs with live frames (5.18)", self._lab.where, str(error), number, remedy) from None
             if not number:
                 raise
-            raise BpfError(f"host '{self.name}' cannot send to {address}: {error}", number) from None
+            if number < 0:  # getaddrinfo(3) speaks, not the kernel
+                raise ValueError(f"host '{self.name}' cannot send to {address}: it is no address here; give a host of this network, or an address of one") from None
+            said = [] if str(error) == os.strerror(number) else [str(error)]
+            raise BpfError(f"host '{self.name}' cannot send to {address}: {'; '.join(said + _NEXT.get(number, []))}", number) from None
 
     def ping(self, target: str | Host, count: int = 1, timeout: float = 1, interval: float = 0) -> Ping:
         """Send ICMP echo requests from here, each after the answer to the one before.
@@ -172,9 +175,10 @@ class Traffic:
             The network has no such host.
         """
         self.net._check_open()
-        _bounded(count, "count", 1_000_000)
+        count = given.whole(count, "count", 1_000_000)
         address = self._address_of(target)
-        rtt = self._ask(address, "traffic.ping", _token.get(), self.netns, address, count, timeout, interval)
+        times = given.wait(timeout), given.wait(interval, "interval")
+        rtt = self._ask(address, "traffic.ping", _token.get(), self.netns, address, count, *times)
         return Ping(address, len(rtt), sum(one is not None for one in rtt), rtt)
 
     def udp_flood(
@@ -223,13 +227,10 @@ class Traffic:
         """
         self.net._check_open()
         address = self._address_of(target, ip6)
-        _bounded(packets, "packets", MOST_PACKETS)
-        _bounded(flows, "flows", 10_000 if way == "frames" else 500)
-        _bounded(port, "port", 65535)
-        seconds = _seconds(seconds)
-        if size not in range(0, 65500):
-            raise ValueError(f"a UDP packet has 0 to 65,499 bytes of payload here, not {size}")
-        common = (address, port, bytes(size), packets, float(rate), seconds)
+        packets, port = given.whole(packets, "packets", MOST_PACKETS), given.whole(port, "port", 65535)
+        flows = given.whole(flows, "flows", 10_000 if way == "frames" else 500)
+        size = given.whole(size, "size, of a UDP packet's payload in bytes,", 65499, 0)
+        common = (address, port, bytes(size), packets, given.number(rate, "rate", MOST_PACKETS, "packets a second"), given.seconds(seconds))
         if way == "socket":
             if source:
                 raise ValueError('a socket sends from its own address; a false one needs way="frames"')
@@ -240,7 +241,7 @@ class Traffic:
             about = self._ask(address, "frames.flood", _token.get(), self.netns, *common, _sources(source, flows, ":" in address))
         else:
             raise ValueError(f'way is "socket" or "frames", not {way!r}')
-        return Sent(about["sent"], about["refused"], about["seconds"], _why(about["errno"]))
+        return Sent(about["sent"], about["refused"], about["seconds"], _why(about))
 
     def replay(self, path: str | Path, dev=None, *, rate: float = 0, keep_time: bool = False, seconds: float = 60, most: int = 1_000_000) -> Sent:
         """Send the packets of a capture file, as they are, out of an interface.
@@ -264,12 +265,12 @@ class Traffic:
             The file is cut short (the text says at which packet), is no capture file, or not of Ethernet; nothing was sent.
         """
         self.net._check_open()
-        frames = pcap.read(path, most)
         device = self._device(dev).name
+        frames = pcap.read(path, given.whole(most, "most", MOST_PACKETS))
         times = frames.times.astype("f8").tobytes() if keep_time else b""
-        arguments = (self.netns, device, frames.data, frames.lengths.tobytes(), times, float(rate), _seconds(seconds))
+        arguments = (self.netns, device, frames.data, frames.lengths.tobytes(), times, given.number(rate, "rate", MOST_PACKETS, "packets a second"), given.seconds(seconds))
         about = self._ask(device, "traffic.replay", _token.get(), *arguments)
-        why = _why(about["errno"])
+        why = _why(about)
         if about["refused"]:
             why = f"packet {about['first_refused'] + 1}: {why}"
         return Sent(about["sent"], about["refused"], about["seconds"], why)
@@ -278,9 +279,9 @@ class Traffic:
 
     def _serve(self, kind: str, port: int, seconds: float, most: int, pages: dict | None = None, echo: bool = True) -> Server:
         self.net._check_open()
-        _bounded(port, "port", 65535, 0)
+        port, most, seconds = given.whole(port, "port", 65535, 0), given.whole(most, "most", 100_000), given.seconds(seconds)
         try:
-            about = self._lab.ask("peers.serve", self.netns, kind, port, pages or {}, echo, _seconds(seconds), _bounded(most, "most", 100_000))
+            about = self._lab.ask("peers.serve", self.netns, kind, port, pages or {}, echo, seconds, most)
         except AgentError as error:
             hint = "; another server has this port" if error.payload["errno"] == errno.EADDRINUSE else ""
             raise BpfError(f"host '{self.name}' cannot listen on port {port}{hint}", error.payload["errno"]) from None
@@ -298,8 +299,10 @@ class Traffic:
         seconds, most : float, int
             It ends after this time; and takes so many connections.
         """
-        given = pages if pages is not None else {"*": f"{self.name}\n"}
-        return self._serve("http", port, seconds, most, {path: body.encode() if isinstance(body, str) else bytes(body) for path, body in given.items()})
+        pages = {"*": f"{self.name}\n"} if pages is None else pages
+        if not isinstance(pages, dict) or not all(isinstance(path, str) and isinstance(body, (str, bytes)) for path, body in pages.items()):
+            raise TypeError('pages are texts or bytes by path: {"/index.html": "hello", "*": "for every other path"}')
+        return self._serve("http", port, seconds, most, {path: body.encode() if isinstance(body, str) else body for path, body in pages.items()})
 
     def tcp_server(self, port: int = 7, *, echo: bool = True, seconds: float = 600, most: int = 10_000) -> Server:
         """Accept TCP connections in the background, and send back what comes (or, without `echo`, nothing)."""
@@ -314,41 +317,40 @@ class Traffic:
     ) -> Responses:
         """GET requests one after the other, a connection each."""
         self.net._check_open()
-        if not path.startswith("/") or any(c.isspace() for c in path):
+        if not isinstance(path, str) or not path.startswith("/") or any(c.isspace() for c in path):
             raise ValueError(f"the path of a request begins with / and has no blanks: not {path!r}")
         address = self._address_of(target, ip6)
         host = f"[{address}]" if ":" in address else address
-        arguments = (self.netns, address, _bounded(port, "port", 65535), path, host, _bounded(count, "count", 100_000), timeout, interval, 1 << 20)
+        port, count = given.whole(port, "port", 65535), given.whole(count, "count", 100_000)
+        arguments = (self.netns, address, port, path, host, count, given.wait(timeout), given.wait(interval, "interval"), 1 << 20)
         return Responses(address, self._ask(address, "peers.http", _token.get(), *arguments))
 
     def tcp_connect(self, target: str | Host, port: int = 7, *, count: int = 1, timeout: float = 2, ip6: bool = False) -> Connections:
         """Open TCP connections and keep them open, to see which live on."""
         self.net._check_open()
         address = self._address_of(target, ip6)
-        about = self._ask(address, "peers.connect", self.netns, address, _bounded(port, "port", 65535), _bounded(count, "count", 10_000), timeout)
+        port, count = given.whole(port, "port", 65535), given.whole(count, "count", 10_000)
+        about = self._ask(address, "peers.connect", self.netns, address, port, count, given.wait(timeout))
         opened = Connections(self, address, port, about)
         self.net._owned.append(opened.close)
         return opened
 
 
+_NEXT = {
+    errno.ENETUNREACH: ["no route leads there from here; is the address in this network, its interface up, the wire whole (net.link(...).restore())?"],
+    errno.EHOSTUNREACH: ["is the address right, and the host's interface up?"],
+}
 _BACKGROUND = ("http_get", "ping", "replay", "udp_flood")
 
 
-def _bounded(value: int, name: str, most: int, least: int = 1) -> int:
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {least:,} to {most:,}, not {value:,}")
-    return int(value)
-
-
-def _seconds(value: float) -> float:
-    if not 0 < value <= MOST_SECONDS:
-        raise ValueError(f"it takes more than 0 and at most {MOST_SECONDS:.0f} seconds, not {value:g}")
-    return float(value)
-
-
-def _why(number: int) -> str:
+def _why(about: dict) -> str:
+    """Why packets were refused, or are lost all the same."""
+    number = about["errno"]
+    if not number and about["dark"]:
+        return f"{about['dark']} has no carrier: its other end is down, and what was sent is lost; net.link(...).restore() mends a wire that was cut"
     return {
         0: "",
+        errno.EINVAL: "EINVAL: it is shorter than an Ethernet header, 14 bytes",
         errno.EPERM: "EPERM: a BPF program or the firewall forbids it",
         errno.ENOBUFS: "ENOBUFS: dropped on the way out",
         errno.EMSGSIZE: "EMSGSIZE: it is larger than the interface's MTU",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BpfError, NotSupportedError
 from ..machines import AgentError
+from . import given
 
 if TYPE_CHECKING:
     from . import Netlab
@@ -63,9 +64,7 @@ class Link:
         NotSupportedError
             The kernel has no netem (sch_netem).
         """
-        if not 0 <= ms <= 10_000:
-            raise ValueError(f"a delay is 0 to 10,000 ms, not {ms:g}")
-        self._set(ms, self._loss)
+        self._set(given.number(ms, "a delay", 10_000, "ms"), self._loss)
 
     def lose(self, percent: float) -> None:
         """Lose packets by chance, each way: netem does it, or where the kernel has none a tcx program with `bpf_get_prandom_u32`.
@@ -77,9 +76,7 @@ class Link:
         NotSupportedError
             The kernel has neither netem nor tcx.
         """
-        if not 0 <= percent <= 100:
-            raise ValueError(f"a loss is 0 to 100 percent, not {percent:g}")
-        self._set(self._delay, percent)
+        self._set(self._delay, given.number(percent, "a loss", 100, "percent"))
 
     def restore(self) -> None:
         """Make it whole again: no cut, no delay, no loss."""

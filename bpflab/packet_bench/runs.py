@@ -30,9 +30,7 @@ def bench(program: Program, packet: Any, repeat: int, ctx: bytes | None) -> Benc
     """See `Program.bench`."""
     program._refuse_closed()
     fd = program._fd  # of BCC's, says so when it is not loaded
-    if program.type not in refusal.PACKET_TYPES:
-        reason, remedy = refusal.no_bench(program.type)
-        raise NotSupportedError(f"a packet bench for {program.type} programs", program._lab.where, reason, remedy=remedy)
+    check_type(program)
     if isinstance(repeat, bool) or not isinstance(repeat, int):
         raise TypeError(f"repeat is a number of runs, not {type(repeat).__name__}")
     if not 1 <= repeat < 1 << 32:
@@ -46,6 +44,13 @@ def bench(program: Program, packet: Any, repeat: int, ctx: bytes | None) -> Benc
         packet_bytes(packet)  # says what a packet is
     values = list(packet)
     return of.table(range(len(values)), values)
+
+
+def check_type(program: Program) -> None:
+    """Refuse a program that no test run takes a packet for."""
+    if program.type not in refusal.PACKET_TYPES:
+        reason, remedy = refusal.no_bench(program.type)
+        raise NotSupportedError(f"a packet bench for {program.type} programs", program._lab.where, reason, remedy=remedy)
 
 
 def _is_packet(value: Any) -> bool:
@@ -81,13 +86,13 @@ class _Bench:
         return _Found(np.frombuffer(numbers, np.int64).reshape(-1, 5), data, contexts)
 
     def refused(self, size: int, number: int) -> str:
-        return refusal.packet(self.kind, size, number) or str(BpfError("the kernel refuses it", number))
+        return refusal.packet(self.kind, size, number, self.ctx) or str(BpfError("the kernel refuses it", number))
 
     def one(self, data: bytes) -> BenchRun:
         found = self.run([data])
         number, retval, ns, _, _ = found.numbers[0].tolist()
         if number:
-            why = refusal.packet(self.kind, len(data), number)
+            why = refusal.packet(self.kind, len(data), number, self.ctx)
             raise BpfError(f"program '{self.program.name}' does not run on this packet{': ' if why else ''}{why}", number)
         after = found.after().get(0, data)
         context = found.contexts[0]
