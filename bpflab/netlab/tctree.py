@@ -172,16 +172,7 @@ def read(host: Host, device: Device) -> TcTree:
             )
     nodes = {handle: node for (handle, _), node in qdiscs.items() if handle != "0:"}
     root = Node("interface", device.name, words=(f"of {host.name}",))
-    for thing in next(
-        one["attached"]
-        for one in attached.look(host.net)["hosts"][host.name]["interfaces"]
-        if one["name"] == device.name
-    ):
-        if thing["place"].startswith("tcx"):
-            place = next((child for child in root.children if child.title == thing["place"]), None)
-            if place is None:
-                root.children.append(place := Node("tcx", thing["place"].removeprefix("tcx ")))
-            place.children.append(Node("program", thing["name"], id=thing["id"]))
+    root.children.extend(_tcx(host, device))
     filters = _filters(
         host, dev, [handle for handle, node in nodes.items() if node.name not in ("clsact", "ingress")], qdiscs
     )
@@ -192,8 +183,8 @@ def read(host: Host, device: Device) -> TcTree:
             nodes[handle] = Node("class", kind, handle, _words(kind, handle, words), packets=_count(kind, packets))
     for what, _, handle, parent, _, _ in entries:
         if what == "class":
-            above = nodes.get(parent) or nodes.get(handle.partition(":")[0] + ":") or root
-            above.children.append(nodes[handle])
+            above = nodes.get(parent) or nodes.get(handle.partition(":")[0] + ":") or qdiscs.get(("0:", ""))
+            (above or root).children.append(nodes[handle])
     for (_, parent), node in qdiscs.items():
         (nodes.get(parent) or root).children.append(node)
         if node.name in ("clsact", "ingress"):
@@ -204,6 +195,19 @@ def read(host: Host, device: Device) -> TcTree:
         key=lambda node: (node.kind != "tcx", node.kind == "qdisc" and node.name in ("clsact", "ingress"))
     )
     return TcTree(host.name, root)
+
+
+def _tcx(host: Host, device: Device) -> list[Node]:
+    """The tcx programs, by direction, in the order in which they run."""
+    about = attached.look(host.net)["hosts"][host.name]  # None when the namespace has just gone
+    interfaces = about["interfaces"] if about else ()
+    places: dict[str, Node] = {}
+    for thing in next((one["attached"] for one in interfaces if one["name"] == device.name), ()):
+        kind, _, direction = thing["place"].partition(" ")
+        if kind == "tcx":
+            place = places.setdefault(direction, Node("tcx", direction))
+            place.children.append(Node("program", thing["name"], id=thing["id"]))
+    return list(places.values())
 
 
 def _count(kind: str, packets: str) -> int | None:
