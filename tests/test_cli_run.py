@@ -228,6 +228,25 @@ test ! -e $built && echo gone
     assert (gone, nothing) == ("gone", "nothing of ours was left")
 
 
+@pytest.mark.parametrize("mode, owner, taken", [("0755", 0, "/var/cache"), ("0777", 0, "/run"), ("0775", 0, "/run"), ("0755", 65534, "/run")])
+def test_programs_are_built_where_only_root_writes(mode, owner, taken):
+    """Root runs what lies there; who else may write to the folder could put something else in its place."""
+    script = f"""
+mkdir -p /run/bpflab /var/cache/bpflab
+mount -t tmpfs tmpfs /run/bpflab
+mount -t tmpfs tmpfs /var/cache/bpflab
+mkdir /var/cache/bpflab/workloads
+chmod {mode} /var/cache/bpflab/workloads
+chown {owner} /var/cache/bpflab/workloads
+{sys.executable} -c 'import bpflab as bl
+from bpflab import workloads
+print(workloads.binary(bl.Lab("local", quiet=True), "leak"))'
+"""
+    done = own_mounts(script, cwd=TREE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{taken}/bpflab/workloads/leak-")
+
+
 def _processes_of(name: str, parent: int) -> list[int]:
     """The agent of a lab, which its name tells, and the watcher, which has the name on its command line."""
     found = [int(name.split("-")[1])]
