@@ -138,6 +138,13 @@ def test_views(programs):
     assert "the packet is unchanged" in well_formed(quiet._repr_html_())
 
 
+def test_only_a_checksum_that_the_program_spoilt_is_told(programs):
+    wrong = PACKETS["tcp"][:24] + b"\xbe\xef" + PACKETS["tcp"][26:]
+    run = programs["route"].bench(wrong)
+    assert run.verdict == "XDP_TX" and run.changed == 1 and "IPv4 checksum is not right any more" not in repr(run)
+    assert "wrong" in run.before["IPv4 checksum"].said and "wrong" in run.after["IPv4 checksum"].said
+
+
 def test_a_header_put_before(programs):
     run = programs["encapsulate"].bench(PACKETS["tcp"])
     assert run.verdict == "XDP_TX" and (run.diff.at, run.diff.grown, run.changed) == (14, 20, 20)

@@ -171,21 +171,20 @@ class Messages:
 _PASSING = {errno.EPERM, errno.ENOBUFS, errno.EAGAIN, errno.ECONNREFUSED, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EMSGSIZE}
 
 
-SIOCGIFFLAGS, SIOCETHTOOL, IFF_UP, ETHTOOL_GLINK = 0x8913, 0x8946, 1, 10  # include/uapi/linux/sockios.h, if.h, ethtool.h
+SIOCETHTOOL, ETHTOOL_GLINK = 0x8946, 10  # include/uapi/linux/sockios.h, ethtool.h
 
 
 def dark(netns, device="", address=""):
-    """The interface (given, or the one that a route leads to an address), when it is up and has no carrier; else ""."""
+    """The interface (given, or the one that a route leads to an address), when it has no carrier; else ""."""
 
     def found():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for _, name in socket.if_nameindex():
-                flags = struct.unpack_from("H", fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16s24x", name.encode())), 16)[0]
                 carrier = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_GLINK, 1))
                 with contextlib.suppress(OSError):  # not every kind of interface says
                     fcntl.ioctl(sock, SIOCETHTOOL, struct.pack("16sP16x", name.encode(), ctypes.addressof(carrier)))
-                # the flag IFF_RUNNING may be a second late (net/core/link_watch.c)
-                if flags & IFF_UP and not struct.unpack_from("I", carrier, 4)[0]:
+                # the interface's flag IFF_RUNNING may be a second late (net/core/link_watch.c), this is not
+                if not struct.unpack_from("I", carrier, 4)[0]:
                     yield name
 
     def run():
