@@ -23,7 +23,7 @@ SYMBOL = {
     32: [("name", "u4"), ("value", "u4"), ("size", "u4"), ("info", "u1"), ("other", "u1"), ("section", "u2")],
 }
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
-_open: weakref.WeakKeyDictionary[Lab, dict[str, Binary]] = weakref.WeakKeyDictionary()
+_open: weakref.WeakKeyDictionary[Lab, dict[tuple[str, str], Binary]] = weakref.WeakKeyDictionary()
 
 
 class Function(NamedTuple):
@@ -66,7 +66,8 @@ def binary(lab: Lab, path: str) -> Binary:
         It cannot be read.
     """
     known = _open.setdefault(lab, {})
-    identity = lab.call(f"{path} cannot be read", "binaries.identity", path)
+    # by its path too: what it is called goes into answers, and another name of the same file may be gone by then
+    identity = path, lab.call(f"{path} cannot be read", "binaries.identity", path)
     if identity not in known:
         known[identity] = Binary(lab, path)
     return known[identity]
