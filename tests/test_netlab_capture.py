@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
+from scapy.layers.inet import IP
+from scapy.layers.l2 import Ether
 
 import bpflab as bl
 from bpflab.netlab import capture
@@ -28,6 +32,39 @@ def test_both_directions(net):
     assert seen[0]["IPv4 TTL"].value == 63 and seen[-1].data == seen.packets[-1] and len(seen) == 8 and seen.lost == 0
     assert "8 packets" in repr(seen)
     assert "<th>summary</th>" in seen._repr_html_() and "<th>vlan</th>" not in seen._repr_html_()  # there is none
+
+
+def test_times_count_from_the_beginning(net):
+    for _ in range(3):  # at several places of a second
+        begin = time.monotonic()
+        with net["b"].capture() as seen:
+            net["a"].ping("b", count=2, interval=0.15)
+        took = time.monotonic() - begin
+        times = seen.to_frame().time
+        assert 0 <= times[0] and times[0] + 0.15 <= times[2] <= took
+
+
+def test_a_hosts_talk_with_itself(net):
+    with net["a"].capture() as every, net["a"].capture("lo") as own, net["a"].capture("r") as wire:
+        net["a"].ping("127.0.0.1")
+        assert own.wait(4) == 4  # each is seen going out and coming in
+    for seen in (every, own):
+        assert set(seen.to_frame().interface) == {"lo"} and list(seen.to_frame().summary) == ["echo request"] * 2 + ["echo reply"] * 2
+    assert len(wire) == 0
+
+
+@pytest.mark.parametrize(
+    "protocol, there, padded, said",
+    [(1, 0, 60, ""), (1, 0, 34, ""), (1, 1, 60, "echo request"), (1, 1, 35, "echo request"), (6, 0, 60, ""), (6, 13, 60, ""), (6, 13, 47, "")],
+)
+def test_what_lies_behind_a_packet_is_not_said_of_it(net, protocol, there, padded, said):
+    """A message or segment cut short, in a frame that is padded or not."""
+    head = Ether(src="02:00:00:00:02:02", dst="02:00:00:00:02:01") / IP(src="10.0.2.2", dst="192.0.2.1", proto=protocol, len=20 + there)
+    with net["r"].capture("b", "src host 10.0.2.2 and dst host 192.0.2.1") as seen, net["b"].socket("packet", "raw") as sock:
+        sock.bind("veth-r")
+        sock.send((bytes(head) + b"\x08" * there).ljust(padded, b"\x02"))
+        assert seen.wait(1) == 1
+    assert list(seen.to_frame().summary) == [said]
 
 
 def test_a_handshake(net):

@@ -301,6 +301,7 @@ def http(number, token, netns, address, port, path, host, count, timeout, interv
     found = []
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     with stoppable(number, token) as event:
+        event.begun.set()
         for n in range(count):
             if event.is_set() or (n and interval and event.wait(interval)):
                 break

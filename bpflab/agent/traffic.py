@@ -18,18 +18,30 @@ from .serve import cancelled, quick
 from .syscalls import libc
 
 _stops = {}  # token -> event
+_begun = {}  # token -> event, set with the first packet
 
 
 @contextlib.contextmanager
 def stoppable(number, token):
     """An event that is set when the caller is interrupted, or `stop` is called with the token."""
     event = _stops.setdefault(token, threading.Event()) if token else threading.Event()
+    event.begun = _begun.setdefault(token, threading.Event()) if token else threading.Event()
     cancelled[number] = event.set
     try:
         yield event
     finally:
+        event.begun.set()
         cancelled.pop(number, None)
         _stops.pop(token, None)
+        _begun.pop(token, None)
+
+
+def begun(token, timeout):
+    """Whether the traffic of a token has begun within `timeout` seconds."""
+    has = _begun.setdefault(token, threading.Event()).wait(timeout)
+    if token not in _stops:
+        _begun.pop(token, None)  # it is over, or will make an event of its own
+    return has
 
 
 @quick
@@ -60,6 +72,7 @@ def paced(event, packets, rate, seconds, batch, send):
                 continue
             room = min(room, due)
         tried += send(room)
+        event.begun.set()
     return tried, time.monotonic() - start
 
 
@@ -92,6 +105,7 @@ def ping(number, token, netns, address, count, timeout, interval):
     with sock, stoppable(number, token) as event:
         sock.connect((address, 0))
         identity = os.urandom(2)
+        event.begun.set()
         for sequence in range(count):
             if event.is_set() or (sequence and interval and event.wait(interval)):
                 break

@@ -270,10 +270,13 @@ def _summaries(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray, frame:
     link = np.where(frame["vlan"].notna(), 18, 14)
     version = padded[starts + link] >> 4
     upper = link + np.where(version == 4, (padded[starts + link] & 15) * 4, 40)
-    plain = (frame["note"] == "").to_numpy() & (upper + 14 <= lengths)
+    said_length = padded[starts + link + 2].astype(np.int64) << 8 | padded[starts + link + 3]  # IPv4's: behind it is padding
+    ends = np.where(version == 4, np.minimum(link + said_length, lengths), lengths)
+    plain = (frame["note"] == "").to_numpy()
     next6 = padded[starts + link + 6]
     for name, kinds, six in (("ICMP", _ICMP4, None), ("ICMPv6", _ICMP6, 58), ("TCP", None, 6)):
-        rows = np.flatnonzero((frame["protocol"] == name).to_numpy() & plain & ((version == 4) | (next6 == (six or 255))))
+        there = plain & (upper + (1 if kinds else 14) <= ends) & ((version == 4) | (next6 == (six or 255)))
+        rows = np.flatnonzero((frame["protocol"] == name).to_numpy() & there)
         values = padded[starts[rows] + upper[rows] + (0 if kinds else 13)]
         for value in np.unique(values):
             words = kinds.get(int(value), f"type {value}") if kinds else " ".join(flag for i, flag in enumerate(_FLAGS) if value >> i & 1)

@@ -77,7 +77,7 @@ class Sent(NamedTuple):
 
 
 class Job:
-    """Traffic in the background. Made by `Traffic.start`; a context manager that stops it at the end."""
+    """Traffic in the background, begun when you have it. Made by `Traffic.start`; a context manager that stops it at the end."""
 
     def __init__(self, host: Host, name: str, call):
         self.name, self.host, self._id = name, host, uuid.uuid4().hex
@@ -85,6 +85,8 @@ class Job:
         self._thread = threading.Thread(target=self._run, args=(call,), name=f"bpflab {name}", daemon=True)
         host.net._owned.append(self.stop)
         self._thread.start()
+        while self._thread.is_alive() and not host._lab.ask("traffic.begun", self._id, 0.1):
+            pass
 
     def _run(self, call) -> None:
         _token.set(self._id)
