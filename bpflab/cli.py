@@ -176,8 +176,9 @@ def _vagrant(options, _):
 def _clean(_, __):
     from bpflab.machines import local
 
-    removed = local.sweep()
-    print("\n".join(f"removed {what}" for what in removed) or "nothing of ours was left")
+    removed, kept = local.clean()
+    lines = [*(f"removed {what}" for what in removed), *(f"kept {what}, which runs now: a lab is open" for what in kept)]
+    print("\n".join(lines) or "nothing of ours was left")
     return 0
 
 

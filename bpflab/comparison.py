@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import LabError, NotSupportedError
-from .lab import Lab, apart
+from .lab import Lab
 from .machines import kernels
+from .open_labs import apart
 
 if TYPE_CHECKING:
     import pandas as pd

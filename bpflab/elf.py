@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from . import process
 from .errors import LabError, ObjectError
 from .machines import AgentError
 
 if TYPE_CHECKING:
     from .lab import Lab
 
-_WANTED = [".symtab", ".strtab", ".dynsym", ".dynstr", ".note.stapsdt", ".stapsdt.base", ".eh_frame_hdr", ".gnu_debuglink"]
-_SYMBOL = np.dtype([("name", "u4"), ("info", "u1"), ("other", "u1"), ("section", "u2"), ("address", "u8"), ("size", "u8")])
-STT_FUNC, STT_GNU_IFUNC = 2, 10
-_open: weakref.WeakKeyDictionary[Lab, dict[str, Binary]] = weakref.WeakKeyDictionary()
+_WANTED = [".symtab", ".strtab", ".dynsym", ".dynstr", ".note.stapsdt", ".eh_frame_hdr"]
+# Elf64_Sym and Elf32_Sym (elf.h)
+SYMBOL = {
+    64: [("name", "u4"), ("info", "u1"), ("other", "u1"), ("section", "u2"), ("value", "u8"), ("size", "u8")],
+    32: [("name", "u4"), ("value", "u4"), ("size", "u4"), ("info", "u1"), ("other", "u1"), ("section", "u2")],
+}
+STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
+_open: weakref.WeakKeyDictionary[Lab, dict[tuple[str, str], Binary]] = weakref.WeakKeyDictionary()
 
 
 class Function(NamedTuple):
@@ -38,6 +43,18 @@ class Usdt(NamedTuple):
     arguments: tuple[str, ...]  # "-4@%eax": signed, 4 bytes, in eax
 
 
+def symbols(table: bytes, bits: int = 64, order: str = "<") -> np.ndarray:
+    """Rows of a symbol table: `name` (a place in its strings), `info`, `other`, `section`, `value` (an address), `size`."""
+    layout = np.dtype(SYMBOL[bits]).newbyteorder(order)
+    return np.frombuffer(table, layout, len(table) // layout.itemsize)
+
+
+def of_functions(rows: np.ndarray) -> np.ndarray:
+    """Which rows are functions that are in the file itself, as bool."""
+    kind = rows["info"] & 0xF
+    return ((kind == STT_FUNC) | (kind == STT_GNU_IFUNC)) & (rows["section"] != 0)
+
+
 def binary(lab: Lab, path: str) -> Binary:
     """What there is to know of a file on the lab machine; kept until the file changes.
 
@@ -49,7 +66,8 @@ def binary(lab: Lab, path: str) -> Binary:
         It cannot be read.
     """
     known = _open.setdefault(lab, {})
-    identity = lab.call(f"{path} cannot be read", "binaries.identity", path)
+    # by its path too: what it is called goes into answers, and another name of the same file may be gone by then
+    identity = path, lab.call(f"{path} cannot be read", "binaries.identity", path)
     if identity not in known:
         known[identity] = Binary(lab, path)
     return known[identity]
@@ -62,7 +80,7 @@ class Binary:
     ----------
     path : str
     sections : dict
-        Name -> (address, offset, size, link).
+        Name -> (address, offset, size).
     """
 
     def __init__(self, lab: Lab, path: str):
@@ -75,7 +93,7 @@ class Binary:
         # weak: what is kept of a file must not keep its lab open
         self._lab, self.path = weakref.ref(lab), path
         self.machine: int = about["machine"]
-        self.sections: dict[str, tuple[int, int, int, int]] = about["sections"]
+        self.sections: dict[str, tuple[int, int, int]] = about["sections"]
         self._loads = about["loads"]
         self._data: dict[str, bytes] = about["data"]
 
@@ -117,12 +135,11 @@ class Binary:
     def _symbols(self, table: str, strings: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         if table not in self._data or strings not in self._data:
             return [], np.zeros(0, "u8"), np.zeros(0, "u8")
-        raw = np.frombuffer(self._data[table], _SYMBOL, len(self._data[table]) // _SYMBOL.itemsize)
-        kind = raw["info"] & 0xF
-        raw = raw[((kind == STT_FUNC) | (kind == STT_GNU_IFUNC)) & (raw["section"] != 0) & (raw["address"] != 0)]
+        rows = symbols(self._data[table])
+        rows = rows[of_functions(rows) & (rows["value"] != 0)]
         text = self._data[strings]
-        names = [text[at : text.index(b"\0", at)].decode(errors="replace") for at in raw["name"].tolist()]
-        return names, raw["address"].astype("u8"), raw["size"].astype("u8")
+        names = [text[at : text.find(b"\0", at)].decode(errors="replace") for at in rows["name"].tolist()]
+        return names, rows["value"].astype("u8"), rows["size"].astype("u8")
 
     def offsets(self, addresses: np.ndarray) -> np.ndarray:
         """Offsets in the file of virtual addresses; -1 where the file has no byte."""
@@ -223,7 +240,7 @@ class Binary:
             return None
         from . import dwarf
 
-        size = max(offset + size for _, offset, size, _ in self.sections.values())
+        size = max(offset + size for _, offset, size in self.sections.values())
         return dwarf.inlined_into(self.code(0, size + (64 << 10)), name)
 
     def __repr__(self) -> str:
@@ -254,16 +271,10 @@ def path_of(lab: Lab, name: str, pid: int | None = None) -> str:
         found = lab.ask("binaries.of_process", pid, name)
     except AgentError as error:
         if error.payload["errno"] == 3:  # ESRCH
-            raise gone(lab, pid) from None
+            raise process.gone(lab, pid) from None
         raise error.blame(f"the files of process {pid} cannot be looked at") from None
     if found is None and "/" not in name:
         raise LabError(f"process {pid} has mapped no file '{name}'; lab.sh('cat /proc/{pid}/maps') shows what it has")
     if found is None:
         raise LabError(f"process {pid} sees no file {name}; give a path as that process sees it")
     return found
-
-
-def gone(lab: Lab, pid: int) -> LabError:
-    from .errors import BpfError
-
-    return BpfError(f"there is no process {pid} on {lab.machine} any more; start it again, and take its new pid", 3)

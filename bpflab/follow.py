@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _TIMES = ("time_ns", "ts_ns", "timestamp_ns", "ktime_ns", "timestamp", "ts")
 KEPT = 5_000_000  # rows of the frame
 EVERY_S = 0.2  # from one look at a map to the next
+ENDS_S = 30.0  # a batch of millions of events takes two to be counted
 RATE_S = 2.0  # over which "now" is taken
 
 
@@ -65,8 +66,16 @@ class Following:
         return not self._over.is_set()
 
     def stop(self) -> None:
+        """Ask it to stop and wait for it.
+
+        Raises
+        ------
+        LabError
+            The lab machine does not answer.
+        """
         self.end()
-        self._over.wait()
+        if not self._over.wait(ENDS_S):
+            raise LabError(f"what is followed did not end within {ENDS_S:.0f} s: the lab machine does not answer; lab.close() ends it")
 
     def wait(self, timeout: float | None = None) -> bool:
         return self._over.wait(timeout)

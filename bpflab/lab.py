@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import contextvars
 import functools
 import posixpath
-import threading
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import compiler, machines
+from . import compiler, machines, open_labs
 from .errors import CompileError, NotSupportedError
 from .machines import AgentError
 from .places import Places
+from .tracing import Tracing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,15 +20,11 @@ if TYPE_CHECKING:
     from .map import Map
     from .object import Object
     from .process import CommandResult, Process
-    from .profiling import Stacks
 
 BPFFS = "/sys/fs/bpf"
-_open: weakref.WeakSet[Lab] = weakref.WeakSet()
-# newest last; a context variable, so that a thread may have labs of its own
-_newest: contextvars.ContextVar[list[weakref.ref[Lab]]] = contextvars.ContextVar("labs", default=[])  # noqa: B039
 
 
-class Lab(Places):
+class Lab(Places, Tracing):
     """A lab machine to load BPF programs on.
 
     Everything that is loaded or attached belongs to the lab: it is gone when the lab is closed, when the notebook
@@ -77,9 +69,7 @@ class Lab(Places):
         self.arch, self.ncpus = about["arch"], about["ncpus"]
         self.id = about["lab"]
         self.swept: list[str] = about["swept"]
-        weakref.finalize(self, _end_forgotten, self._connection).atexit = False
-        _open.add(self)
-        _newest.get().append(weakref.ref(self))
+        open_labs.remember(self, self._connection)
         if not quiet:
             print(f"lab on {self.machine}: Linux {self.kernel}, {self.ncpus} CPUs; chosen because {why}")
             if self.swept:
@@ -88,7 +78,7 @@ class Lab(Places):
     @staticmethod
     def current() -> Lab:
         """The newest lab that is open; a new one when there is none."""
-        return newest() or Lab()
+        return open_labs.newest() or Lab()
 
     # -- the agent
 
@@ -162,9 +152,9 @@ class Lab(Places):
         NotSupportedError
             The kernel has no such program or map type.
         """
-        from . import object as object_
+        from . import loading
 
-        return object_.load(self, source, name, variables, programs, max_entries, replaces)
+        return loading.load(self, source, name, variables, programs, max_entries, replaces)
 
     def compile(self, text: str, *, name: str = "program", line: int = 1) -> bytes:
         """C text to an object for this machine's kernel; kept in the cache, so the second time costs nothing."""
@@ -315,71 +305,6 @@ class Lab(Places):
 
         return process.spawn(self, command, cwd=cwd)
 
-    def bpftrace(self, text: str, seconds: float | None = None, **options) -> dict[str, pd.DataFrame]:
-        """Run bpftrace on the lab machine; see `bpflab.bpftrace.run`."""
-        from . import bpftrace
-
-        return bpftrace.run(self, text, seconds, **options)
-
-    def profile(self, seconds: float = 2, hz: int = 99, pid=None) -> Stacks:
-        """Where programs spend their time: look at every CPU `hz` times a second.
-
-        Whole stacks are added up in the kernel, so that even a long profile is small. Names are found afterwards, in
-        the files that the processes really had mapped: also of those in containers, and of those that are over.
-        The kernel walks a process's stack by its frame pointers; code that was compiled without them loses callers,
-        and the result says how often that was so.
-
-        Parameters
-        ----------
-        seconds : float
-            How long. Ctrl-C or the stop button ends it earlier; what was seen until then is the result.
-        hz : int
-            Samples a second on each CPU. 99 and not 100, so as not to keep step with what happens 100 times a second.
-        pid : int or Process, optional
-            Only this process, all of its threads.
-
-        Returns
-        -------
-        bpflab.profiling.Stacks
-            `to_frame()`, `top()`, `folded()`, and what was lost or has no name; draw it with `bpflab.flamegraph`.
-
-        Raises
-        ------
-        ValueError
-            0 Hz or more than the kernel allows, or no time.
-        LabError
-            There is no such process.
-        NotSupportedError
-            The kernel hides its addresses.
-        """
-        from . import profiling
-
-        return profiling.profile(self, seconds, hz, pid)
-
-    def offcpu(self, seconds: float = 2, pid=None, min_us: float = 0, preempted: bool = False) -> Stacks:
-        """What programs wait for: time off the CPU by the stack that they left it with (sched_switch).
-
-        A wait that had begun before is not seen, since nothing was there to see its beginning; one that is not over at
-        the end counts with its time until then.
-
-        Parameters
-        ----------
-        seconds, pid
-            As of `profile`.
-        min_us : float
-            Leave out shorter waits (microseconds).
-        preempted : bool
-            Count tasks that could have run on, but had to make room for others, as well.
-
-        Returns
-        -------
-        bpflab.profiling.Stacks
-            In microseconds.
-        """
-        from . import profiling
-
-        return profiling.offcpu(self, seconds, pid, min_us, preempted)
-
     # -- what the machine can do
 
     def features(self) -> pd.DataFrame:
@@ -399,38 +324,3 @@ class Lab(Places):
         from . import features
 
         return features.missing(self, feature)
-
-
-def newest() -> Lab | None:
-    """The newest lab that is open, if any is."""
-    labs = _newest.get()
-    while labs:
-        lab = labs[-1]()
-        if lab is not None and lab.alive:
-            return lab
-        labs.pop()
-    return None
-
-
-@contextlib.contextmanager
-def apart():
-    """Open labs that are the newest for this thread only."""
-    token = _newest.set([])
-    try:
-        yield
-    finally:
-        _newest.reset(token)
-
-
-def _end_forgotten(connection: machines.Connection) -> None:
-    """End a lab that nothing refers to any more: the first cell was run again, and took its name for a new one."""
-    # not here: the collector may have interrupted whoever holds the connection's locks
-    with contextlib.suppress(RuntimeError):  # no threads at the interpreter's end; the pipe closes by itself then
-        threading.Thread(target=connection.close, name="bpflab-end", daemon=True).start()
-
-
-@atexit.register
-def _close_all() -> None:
-    for lab in list(_open):
-        lab.close()
-

@@ -26,7 +26,7 @@ commands
   bench     measure bpflab beside what you would use instead
   vm        virtual machines with other kernels: list, fetch, up, down, ssh, log
   vagrant   a box for the workbook's Vagrantfile, for classrooms and for work without a network
-  clean     remove what a lab left behind
+  clean     remove what a lab left behind, and the programs it built to trace
 
 examples
   ./lab up                       open the address that it prints
@@ -201,8 +201,11 @@ def _vagrant_parser():
 def _clean_parser():
     parser = Parser(
         "clean",
-        "Remove what a lab that is gone left behind: cgroups, queueing disciplines, namespaces, pins.",
-        "A lab sweeps after itself; this is for the day when the computer was cut off in the middle.",
+        "Remove what a lab that is gone left behind (cgroups, queueing disciplines, namespaces, pins), and the programs that "
+        "labs built to be traced.",
+        "A lab sweeps after itself; this is for the day when the computer was cut off in the middle. The programs, in "
+        "/var/cache/bpflab, are kept from lab to lab, and built again when they are next asked for. Each thing that is removed "
+        "is named.",
     )
     parser.add_argument("--all", action="store_true", help="remove .venv and the caches as well")
     return parser

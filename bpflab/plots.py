@@ -86,12 +86,22 @@ def _aligned(found: pd.DataFrame, by: str) -> pd.DataFrame:
     """The same buckets for each histogram, so that bars of one height stand for the same values."""
     edges = found[["low", "high"]].drop_duplicates()
     order = edges["low"].isna().map({True: 0, False: 1}), edges["low"].fillna(0)
-    edges = edges.iloc[np.lexsort((order[1].to_numpy(), order[0].to_numpy()))]
+    edges = _without_gaps(edges.iloc[np.lexsort((order[1].to_numpy(), order[0].to_numpy()))])
     parts = []
     for key in dict.fromkeys(found[by]):
         one = edges.merge(found[found[by] == key], on=["low", "high"], how="left")
         parts.append(one.assign(**{by: key, "count": one["count"].fillna(0).astype("int64")}))
     return pd.concat(parts, ignore_index=True) if parts else found
+
+
+def _without_gaps(edges: pd.DataFrame) -> pd.DataFrame:
+    """Powers of two with the empty ones between them, which a program that counts in a hash does not name."""
+    whole = edges["low"].dtype.kind in "iu" and not edges.isna().any(axis=None)
+    lows = edges["low"].tolist() if whole else []
+    if not lows or any(low < 1 or low & (low - 1) or high != 2 * low - 1 for low, high in zip(lows, edges["high"].tolist())):
+        return edges
+    lows = [1 << power for power in range(lows[0].bit_length() - 1, lows[-1].bit_length())]
+    return pd.DataFrame({"low": lows, "high": [2 * low - 1 for low in lows]}).astype(edges.dtypes)
 
 
 def _bars(shown: pd.DataFrame, names: list[str], value: str, title: str, subtitle: str, by: str | None = None, wide: bool = False):

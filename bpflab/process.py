@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import numbers
 import subprocess
 from typing import TYPE_CHECKING
 
-from .errors import CommandError
+from .errors import BpfError, CommandError
 from .machines import AgentError
 
 if TYPE_CHECKING:
@@ -134,6 +136,30 @@ class Process:
 
     def __repr__(self) -> str:
         return f"<process {self.pid}: {_shown(self.command)[1:-1]}>"
+
+
+def number_of(pid) -> int | None:
+    """The number of a process that a reader gave as a number, or as what `Lab.spawn` or `Lab.workload` gave; None for None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is neither.
+    """
+    if pid is None:
+        return None
+    number = getattr(pid, "pid", pid)
+    if isinstance(number, bool) or not isinstance(number, numbers.Integral):
+        raise TypeError(f"pid is {pid!r}; give the number of a process, or what lab.spawn gave")
+    if number < 1:
+        raise ValueError(f"pid is {number}; a process has a number above 0, and None stands for all of them")
+    return int(number)
+
+
+def gone(lab: Lab, pid: int) -> BpfError:
+    """What to say of a process that has ended."""
+    remedy = "start it again and take its new number, or see what runs with lab.sh('ps -e')"
+    return BpfError(f"there is no process {pid} on {lab.machine} any more; {remedy}", errno.ESRCH)
 
 
 def spawn(lab: Lab, command, *, cwd=None, netns="", cgroup="") -> Process:

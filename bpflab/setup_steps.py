@@ -26,6 +26,7 @@ RUN_PACKAGES = {
     "debian-archive-keyring": "the keys that kernels for virtual machines are checked with",
     "g++": "compiles the C++ program that is traced",
     "gcc": "compiles the small C programs that are traced",
+    "golang-go": "compiles the Go program that is traced",
     "iproute2": "network devices, namespaces and tc",
     "libbpf-dev": "the headers that BPF programs include",
     "libbpf1": "loads BPF programs",
@@ -47,7 +48,6 @@ TEST_PACKAGES = {
     "chromium": "shows the widgets to the tests",
     "fonts-dejavu-core": "letters for chromium",
     "linux-perf": "the profiler that ours is held against",
-    "golang-go": "compiles the Go program that is traced",
     "nftables": "a firewall that the tests inspect",
     "sudo": "starts the agent of a user who is not root",
 }

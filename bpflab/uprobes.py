@@ -56,12 +56,12 @@ def refuse_inside(lab: Lab, binary: Binary, offset: int) -> None:
     place = f"{function.name or 'a function without a name'}+{offset - function.offset:#x}"
     at = function.offset
     for address, size, text in instructions(lab, binary, function.offset, offset - function.offset + 16):
-        if text.startswith(".byte"):
-            return  # something that capstone does not know: no ground to refuse on
         if address == offset:
             return
         if address > offset:
             break
+        if text.startswith(".byte"):
+            return  # something that capstone does not know: no ground to refuse what follows
         at, last, length = address, text, size
     raise LabError(
         f"offset {offset:#x} of {binary.path} ({place}) is inside of the instruction '{last}', which begins at {at:#x} and has "
@@ -161,6 +161,35 @@ def unknown_usdt(lab: Lab, binary: Binary, provider: str, name: str) -> UnknownN
     else:
         tail = f"there are: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}"
     return UnknownNameError("USDT probe", f"{provider}:{name}", known, binary.path, tail=tail)
+
+
+# what every libbpf reads on x86-64: a register, memory at a register, a constant (tools/lib/bpf/usdt.c)
+_READABLE = re.compile(r"-?\d+@(?:%\w+|-?\w*\(%\w+\)|\$-?\w+)")
+_INDEXED = re.compile(r"-?\d+@(?P<offset>-?\w*)\(%(?P<base>\w+),%(?P<index>\w+)(?:,(?P<scale>\d))?\)")
+
+
+def unreadable_usdt(lab: Lab, binary: Binary, provider: str, name: str) -> NotSupportedError | None:
+    """What to say of a USDT probe that libbpf does not attach to since it cannot read an argument; None if it can read all."""
+    if binary.machine != 62:
+        return None
+    places = [one for one in binary.usdt if (one.provider, one.name) == (provider, name)]
+    found = next(((place, n, text) for place in places for n, text in enumerate(place.arguments, 1) if not _READABLE.fullmatch(text)), None)
+    if found is None:
+        return None
+    place, n, text = found
+    if indexed := _INDEXED.fullmatch(text):
+        base, index = (re.sub(r"^r(?=[a-ds][ipx]$|bp$)", "", indexed[part]) for part in ("base", "index"))
+        offset = f" + {indexed['offset']}" if indexed["offset"] else ""
+        what = "is an element of an array, at one register plus another"
+        where = f", and read the argument at ctx->{base} + ctx->{index} * {indexed['scale'] or 1}{offset}"
+    else:
+        what, where = "is in a place that it does not know", ""
+    return NotSupportedError(
+        f"USDT probe {provider}:{name} of {binary.path}",
+        lab.where,
+        f"its argument {n}, '{text}', {what}, and the libbpf there reads registers, constants, and memory at one register",
+        remedy=f"attach a SEC(\"uprobe\") program to that place, attach_uprobe('{binary.path}', {place.offset:#x}){where}",
+    )
 
 
 def unknown_function(lab: Lab, name: str, what: str = "kernel function") -> Exception | None:

@@ -183,8 +183,12 @@ def test_perf_event_misuse(load):
     program = load(COUNT % "perf_event").programs["count"]
     with pytest.raises(UnknownNameError, match="'cpu-clock'"):
         program.attach_perf_event("cpu-clok")
-    with pytest.raises(ValueError, match="frequency"):
+    with pytest.raises(ValueError, match=r"give frequency .* or period .*, not both"):
         program.attach_perf_event(frequency=5, period=5)
+    for what in ("frequency", "period"):
+        for value in (0, -1):
+            with pytest.raises(ValueError, match=f"{what} is {value}; give 1 or more, or leave it out for 99"):
+                program.attach_perf_event(**{what: value})
 
 
 # -- user space

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bpflab as bl
+from bpflab import elf
 from bpflab.profiling import export, symbols
 from bpflab.profiling.tree import aligned, build, of_folded
 
@@ -182,7 +183,7 @@ def test_lines_of_a_perf_map():
 
 def table(rows):
     """A `symbols.Table` of (value, size, info, section) rows, whose names lie at 1, 2, ..."""
-    data = np.zeros(len(rows), symbols.SYM64)
+    data = np.zeros(len(rows), elf.SYMBOL[64])
     for n, (value, size, info, section) in enumerate(rows):
         data[n] = (n + 1, info, 0, section, value, size)
     about = {"key": [1], "why": "", "loads": [[0x1000, 0x401000, 0x1000]], "packed": False, "bits": 64, "order": "<"}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 
 import nbformat
 import pytest
-from cli_support import TREE, complaint, environment, lab
+from cli_support import TREE, complaint, environment, lab, own_mounts
 
 BOOK = nbformat.v4
 
@@ -165,7 +166,9 @@ signal.pause()
 def test_clean_removes_what_a_dead_lab_left():
     """Notebook, agent and watcher all killed at once: nobody was there to sweep."""
     # with records of its own, for any other lab that starts meanwhile would sweep as well
-    command = 'mkdir -p /run/bpflab; mount -t tmpfs tmpfs /run/bpflab; exec "$0" -c "$1"'
+    # and with no built programs, which another lab may be about to start
+    private = "for dir in /run/bpflab /var/cache/bpflab; do mkdir -p $dir; mount -t tmpfs tmpfs $dir; done; "
+    command = private + 'exec "$0" -c "$1"'
     apart = ["unshare", "--mount", "sh", "-c", command, sys.executable, LEAVE]
     with subprocess.Popen(apart, cwd=TREE, stdout=subprocess.PIPE, text=True) as left:
         group, name = left.stdout.readline().split()
@@ -190,6 +193,58 @@ def test_clean_removes_what_a_dead_lab_left():
         for folder in (group, os.path.dirname(group)):
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(folder)
+
+
+def test_clean_removes_the_programs_that_labs_built(tmp_path):
+    """All but one that runs; it goes the next time. In mounts of its own: other labs' programs stay."""
+    script = f"""
+mkdir -p /run/bpflab /var/cache/bpflab
+mount -t tmpfs tmpfs /run/bpflab
+mount -t tmpfs -o mode=0755 tmpfs /var/cache/bpflab
+built=/var/cache/bpflab/workloads
+{sys.executable} -c 'import bpflab as bl
+from bpflab import workloads
+lab = bl.Lab("local", quiet=True)
+print(workloads.binary(lab, "leak"))
+print(workloads.binary(lab, "leak", strip=True))'
+ls $built | wc -l
+cp /bin/sleep $built/sleep
+$built/sleep 1000 &
+{TREE}/lab clean
+ls $built
+kill $!
+wait $! || true
+{TREE}/lab clean
+test ! -e $built && echo gone
+{TREE}/lab clean
+"""
+    done = own_mounts(script, cwd=TREE)
+    assert done.returncode == 0, done.stderr
+    first, second, count, removed, kept, left, last, gone, nothing = done.stdout.splitlines()
+    assert first.startswith("/var/cache/bpflab/workloads/leak-") and second == first + "-stripped" and count == "2"
+    assert re.fullmatch(r"removed /var/cache/bpflab/workloads: 2 programs that labs had built to trace, 0\.\d MB", removed)
+    assert kept == "kept /var/cache/bpflab/workloads/sleep, which runs now: a lab is open" and left == "sleep"
+    assert last.startswith("removed /var/cache/bpflab/workloads: 1 program that labs had built")
+    assert (gone, nothing) == ("gone", "nothing of ours was left")
+
+
+@pytest.mark.parametrize("mode, owner, taken", [("0755", 0, "/var/cache"), ("0777", 0, "/run"), ("0775", 0, "/run"), ("0755", 65534, "/run")])
+def test_programs_are_built_where_only_root_writes(mode, owner, taken):
+    """Root runs what lies there; who else may write to the folder could put something else in its place."""
+    script = f"""
+mkdir -p /run/bpflab /var/cache/bpflab
+mount -t tmpfs tmpfs /run/bpflab
+mount -t tmpfs tmpfs /var/cache/bpflab
+mkdir /var/cache/bpflab/workloads
+chmod {mode} /var/cache/bpflab/workloads
+chown {owner} /var/cache/bpflab/workloads
+{sys.executable} -c 'import bpflab as bl
+from bpflab import workloads
+print(workloads.binary(bl.Lab("local", quiet=True), "leak"))'
+"""
+    done = own_mounts(script, cwd=TREE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{taken}/bpflab/workloads/leak-")
 
 
 def _processes_of(name: str, parent: int) -> list[int]:

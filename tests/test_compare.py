@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import bpflab as bl
-from bpflab import comparison, lab
+from bpflab import comparison, open_labs
 from bpflab.machines import kernels
 
 HERE = ["local", "ssh:nobody@host.invalid"]  # the second is never to be had
@@ -204,7 +204,7 @@ def test_two_labs_and_more_at_once():
         for length, obj in enumerate(objects, 100):
             obj.programs["see"].test_run(bytes(length))
         assert [dict(obj.maps["seen"].items()) for obj in objects] == [{100: 1}, {101: 1}, {102: 1}]
-        assert lab.newest() is labs[-1]
+        assert open_labs.newest() is labs[-1]
         labs[1].close()
         assert [dict(obj.maps["seen"].items()) for obj in (objects[0], objects[2])] == [{100: 1}, {102: 1}]
     finally:

@@ -12,7 +12,9 @@ import hot
 import numpy as np
 import pytest
 
+import bpflab as bl
 from bpflab.agent import elf
+from bpflab.elf import Binary
 from bpflab.profiling.symbols import Table
 
 
@@ -102,3 +104,45 @@ def test_names_of_tables_agree_with_addresses(built):
     starts = by_nm(built)
     at = table.find(np.array([starts["alpha"], starts["alpha"] + 3, starts["main"] + 1], np.uint64))
     assert [symbols.names(0, [int(table.name[n])])[0] for n in at] == ["alpha", "alpha", "main"]
+
+
+def test_probes_of_spoilt_files_do_no_harm(lab, built, tmp_path):
+    """As above by the other way, that of `attach_uprobe` and `lab.events`: an answer, or one of our own errors."""
+    draws = random.Random(31)
+    whole = built.read_bytes()
+    sections = int.from_bytes(whole[40:48], "little")
+    refused = 0
+    for number in range(150):
+        data = bytearray(whole if draws.random() < 0.8 else whole[: draws.randrange(len(whole))])
+        for _ in range(draws.randint(1, 12)):
+            low, high = draws.choice([(4, 64), (64, 900), (min(sections, len(data) - 1), len(data)), (0, len(data))])
+            if low < min(high, len(data)):
+                data[draws.randrange(low, min(high, len(data)))] = draws.choice([0, 1, 0x7F, 0xFF, draws.randrange(256)])
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        try:
+            binary = Binary(lab, str(path))
+        except bl.ObjectError as error:
+            assert "no 64-bit ELF file" in str(error)
+            refused += 1
+            continue
+        assert len(binary.functions) == len(binary.names) and all(one.offset >= 0 for one in binary.functions)
+        assert isinstance(binary.usdt, list) and binary.around(0x1000) is None or binary.around(0x1000).offset <= 0x1000
+        binary.inlined_into("alpha")
+    assert 0 < refused < 150
+
+
+def test_both_ways_find_the_same_functions(lab, built):
+    """A probe's function and a profile's: by one table of symbols, at one address."""
+    data = built.read_bytes()
+    found, binary = read(data), Binary(lab, str(built))
+    code = {name: int(binary.offsets(np.array([start], np.uint64))[0]) for name, start in found.items()}
+    assert code.items() <= {one.name: one.offset for one in binary.functions}.items() | {("_start", code.get("_start"))}
+    assert {"main", "outer", "alpha", "beta", "burn"} <= set(binary.names)
+
+
+def test_the_reader_of_a_32_bit_program_is_told(lab, tmp_path):
+    path = tmp_path / "old"
+    path.write_bytes(b"\x7fELF\x01\x01\x01" + bytes(45 - 7) + bytes(64))
+    with pytest.raises(bl.ObjectError, match=r"old is no 64-bit ELF file; give a program"):
+        Binary(lab, str(path))

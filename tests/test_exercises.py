@@ -164,13 +164,27 @@ def in_python(name, *changes):
             ),
         ),
         ("02-dispatcher", rewritten("02-dispatcher", ("__u64 others", "__u32 others"))),
+        ("04-histogram", rewritten("04-histogram", ("BPF_MAP_TYPE_ARRAY", "BPF_MAP_TYPE_PERCPU_ARRAY"))),
+        (
+            "04-uprobe",
+            rewritten(
+                "04-uprobe",
+                ("int asked(struct pt_regs *ctx)", "int BPF_KPROBE(asked, __u64 alignment, __u64 asked_for)"),
+                ("PT_REGS_PARM2(ctx)", "asked_for"),
+            ),
+        ),
+        ("04-tracepoint", rewritten("04-tracepoint", ("ctx->ret >= 0", "ctx->ret > -1 || ctx->ret < -4095"))),
         ("02-hello", rewritten("02-hello", ("tp/syscalls", "tracepoint/syscalls"), ("file[64]", "file[256]"))),
         (
             "02-repair",
             rewritten("02-repair", ("int i = 0; i < LONGEST;", "int i = 0; i < 2000 && (void *)byte < end;")),
         ),
     ],
-    ids=["one line", "protocol", "direct access", "other key", "after", "octets", "enum", "number", "per CPU", "output", "numpy", "swapped", "narrow", "wide", "other loop"],
+    ids=[
+        *("one line", "protocol", "direct access", "other key", "after"),
+        *("octets", "enum", "number", "per CPU", "output", "numpy", "swapped", "narrow", "per CPU slots", "named argument"),
+        *("range", "wide", "other loop"),
+    ],
 )
 def test_other_right_answers_pass(name, right, machine):
     result = bl.check(name, right, machine=machine)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import signal
 import threading
+import xml.etree.ElementTree as ET
 
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 from waiting import until
 
 import bpflab as bl
-from bpflab.errors import MachineLost
+from bpflab import follow
+from bpflab.errors import LabError, MachineLost
+from bpflab.widgets import live_picture
 
 TEXT = """
 #include "vmlinux.h"
@@ -105,6 +112,20 @@ def test_lost_events_are_gaps(load):
     assert first.max() < gap.start_s < gap.end_s
 
 
+@pytest.mark.parametrize("shift", ["1700000000000000000", "-500000000"])
+def test_events_of_another_clock(lab, shift):
+    """The wall's clock, or one that stands still while the machine sleeps: they are drawn when they come."""
+    text = TEXT.replace("SIZE", "1 << 20").replace("bpf_ktime_get_ns()", f"bpf_ktime_get_ns() + {shift}LL")
+    with lab.load(text) as obj, bl.live(obj.events()) as live:
+        burst(obj, 100)
+        until(lambda: len(live.frame) == 100, "all events")
+        picture = live._follower.picture()
+    if shift[0] == "-":  # half a second before it began: they may have been in the buffer
+        assert live._last["early"] == 100 and not picture.rate.any()
+    else:
+        assert picture.rate.sum() == 100 and picture.width * picture.rate.shape[1] < 60
+
+
 def test_lost_before_it_began_is_not_its_loss(load):
     obj = load("4096")
     events = obj.events()
@@ -177,6 +198,28 @@ def test_a_lab_that_is_killed_ends_it(fresh_lab):
     until(lambda: len(live.frame) == 10, "events")
     os.kill(fresh_lab._connection.about["pid"], signal.SIGKILL)
     assert live.wait(10) and len(live.frame) == 10 and isinstance(live._follower.error, MachineLost)
+
+
+@pytest.mark.here
+def test_a_machine_that_does_not_answer_holds_nobody_up(fresh_lab, monkeypatch):
+    """An agent that stands still: `stop()` says so after its time, and works once the agent goes on."""
+    monkeypatch.setattr(follow, "ENDS_S", 0.5)
+    obj = fresh_lab.load(TEXT.replace("SIZE", "1 << 20"), name="burst")
+    live = bl.live(obj.events())
+    burst(obj, 10)
+    until(lambda: len(live.frame) == 10, "events")
+    agent = fresh_lab._connection.about["pid"]
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        with pytest.raises(LabError, match="did not end within .* the lab machine does not answer"):
+            live.stop()
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+            live.wait(60)
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    live.stop()
+    assert len(live.frame) == 10
 
 
 def test_only_the_newest_rows_are_kept(load):
@@ -324,3 +367,65 @@ def test_it_ends_with_its_map(counting):
     live = bl.live(counting.maps["slots"], unit="us")
     counting.close()
     assert live.wait(10) and live._follower.ending
+
+
+# -- what a saved notebook keeps of it
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(live, view):
+    live.view = view
+    return ET.fromstring(live._svg())
+
+
+def texts(root):
+    return [text.text for text in root.iter(SVG + "text")]
+
+
+def test_the_stored_picture_has_what_was_seen(load):
+    obj = load("4096")
+    with bl.live(obj.events(), "number", by="comm", unit="ns", title="a <bursty> one") as live:
+        burst(obj, 50)
+        until(lambda: len(live.frame) == 50, "the first")
+        burst(obj, 5000)
+        until(lambda: len(live.frame) + live.lost == 5050, "the rest is taken or lost")
+    rate = drawn(live, "rate")
+    assert {"a <bursty> one", "even", "odd", "lost", "events a second"} <= set(texts(rate))
+    assert f"{live.lost:,} lost, stopped" in rate.get("aria-label")
+    paths = {path.get("fill"): path.get("d") for path in rate.iter(SVG + "path") if path.get("fill")}
+    # boxes that were lost stand on those that came: nothing is drawn outside of the axes
+    assert live_picture.BAD in paths and len(paths) == 3
+    tops = [float(y) for d in paths.values() for y in re.findall(r"M[\d.]+ ([\d.]+)h", d)]
+    assert min(tops) >= live_picture.TOP - 0.1 and max(tops) <= live_picture.BOTTOM
+    counts = [int(text.replace(",", "")) for text in texts(drawn(live, "histogram")) if re.fullmatch(r"[\d,]+", text)]
+    assert sum(counts) == len(live.frame)
+    assert {"0 ns", "2 ns", "64 ns"} <= set(texts(drawn(live, "histogram")))
+    cells = [r for r in drawn(live, "heat map").iter(SVG + "rect") if r.get("fill") == live_picture.MAIN]
+    assert len(cells) == np.count_nonzero(live._follower.picture().heat)
+
+
+def test_the_stored_picture_of_nothing(load):
+    with bl.live(load().events(), "number", unit="ns") as live:
+        pass
+    for view in ("rate", "histogram", "heat map"):
+        assert "0 events" in drawn(live, view).get("aria-label")
+
+
+def test_a_saved_notebook_has_the_end_of_it(machine):
+    """As nbclient stores it, and with it `./lab run --update`: the output of the cell that showed it is written again."""
+    cells = [
+        f"import bpflab as bl; lab = bl.Lab({machine!r}, quiet=True); obj = lab.load({TEXT.replace('SIZE', '1 << 20')!r})",
+        "live = bl.live(obj.events(), by='comm')\nlive",
+        "obj.programs['burst'].test_run(ctx=(700).to_bytes(4, 'little'))\nwhile len(live.frame) < 700: pass",
+        "live.stop(); lab.close()",
+        "live",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=60).execute()
+    for cell in (1, 4):
+        widget, end = notebook.cells[cell].outputs
+        assert "application/vnd.jupyter.widget-view+json" in widget.data and widget.data["text/plain"] == "live: events of ring"
+        assert "live: 700 events in" in end.data["text/plain"] and "stopped" in end.data["text/plain"]
+        (png,) = re.findall(r'<img alt="live: 700 events.*stopped" src="data:image/png;base64,(.*)">', end.data["text/html"])
+        assert base64.b64decode(png).startswith(b"\x89PNG")

@@ -101,6 +101,12 @@ def test_nothing_names_the_computer_it_was_written_on(book):
         assert place not in text
 
 
+def test_stored_outputs_need_no_widget(book):
+    # the widget lived in the process that ran the cell: JupyterLab says "model not found" and hides the text beside it
+    for cell in answers.code(book):
+        assert not any("application/vnd.jupyter.widget-view+json" in out.get("data", {}) for out in cell.outputs), cell.source
+
+
 def test_kernel_is_the_plain_one(book):
     assert book.metadata.kernelspec.name == "python3"
 

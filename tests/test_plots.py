@@ -278,6 +278,15 @@ def test_fractions_have_linear_buckets_too():
     assert frame["count"].tolist() == [1, 2] and frame["high"].iloc[1] == pytest.approx(0.2)
 
 
+def test_empty_powers_of_two_are_drawn_between_the_others():
+    frame = pd.DataFrame({"page": ["a", "b", "b"], "low": [8, 2, 64], "high": [15, 3, 127], "count": [5, 1, 2]})
+    drawn = bl.histogram(frame, unit="us", by="page").data
+    assert drawn["bucket"][drawn["page"] == "page b"].tolist() == ["2 – 3", "4 – 7", "8 – 15", "16 – 31", "32 – 63", "64 – 127"]
+    assert drawn["count"].tolist() == [0, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, 2]
+    tens = frame.assign(low=[0, 20, 70], high=[9, 29, 79])
+    assert bl.histogram(tens, unit="us", by="page").data["bucket"].nunique() == 3
+
+
 def test_side_by_side_has_the_same_buckets():
     chart = bl.histogram({"before": [1, 1, 300], "after": [1, 2]}, unit="us", side_by_side=True)
     spec = _spec(chart)

@@ -552,7 +552,7 @@ def test_process_that_is_gone(lab):
     process = lab.spawn(["true"])
     process.wait()
     for what in (lab.profile, lab.offcpu):
-        with pytest.raises(LabError, match=f"no process {process.pid} on .*; it is over"):
+        with pytest.raises(LabError, match=f"no process {process.pid} on .* any more; start it again"):
             what(1, pid=process)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -207,7 +208,9 @@ def test_a_cell_for_a_tracepoint_with_a_text(lab, catalog):
 
 def test_a_cell_for_a_usdt_probe(lab, catalog):
     with lab.workload("web", rate=200) as web:
-        frame = trace(lab, catalog.find("USDT", "web:request__done", web.binary), "true")
+        # a visitor of its own asks for a page that is not there, however busy the machine is
+        ask = f"while true; do (printf 'GET /none HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3 >/dev/null) 3<>/dev/tcp/127.0.0.1/{web.port}; done"
+        frame = trace(lab, catalog.find("USDT", "web:request__done", web.binary), ask, seconds="2")
     assert set(frame.arg3) == {200, 404} and (frame.arg2 > 0).all() and frame.arg1.is_monotonic_increasing
 
 
@@ -262,3 +265,32 @@ def test_a_lab_that_is_forgotten_is_not_kept_open(machine):
 
     gc.collect()
     until(lambda: not connection.alive, "the end of the forgotten lab")
+
+
+def test_the_name_itself_comes_before_better_kinds():
+    found = search.rank([Place(kind, name, "") for kind, name in [
+        ("tracepoint", "x_read_more"), ("tracepoint", "spread"), ("kernel function", "read_more"), ("kernel function", "read"),
+        ("tracepoint", "sys_exit_read"), ("tracepoint", "sys_enter_read"), ("kernel function", "read_it"),
+    ]], "read")  # fmt: skip
+    assert [place.name for place in found] == ["read", "read_it", "read_more", "x_read_more", "sys_enter_read", "sys_exit_read", "spread"]
+
+
+def test_only_what_is_like_a_name_is_offered():
+    group = Group("user function", "x", ["do_sys_openat2", "do_sys_open", "do_close_on_exec", "parse_line"])
+    assert traceable.near("do_sys_opnat2", [group]) == ["do_sys_openat2", "do_sys_open"]
+    assert traceable.near("parse_configuration_file", [group]) == []
+    assert traceable.near("qqq", [group]) == []
+
+
+def test_a_saved_notebook_shows_what_was_searched(lab):
+    """Of a widget it would show nothing: a table of the best hits."""
+    browser = bl.browse(lab, "openat")
+    table = browser._repr_mimebundle_()[0]["text/html"]
+    wanted = lab.events("openat")
+    assert re.findall(r"<th>(.*?)</th>", table) == ["kind", "name", "where"] and table.count("<tr>") == 9 <= len(wanted)
+    cells = re.findall(r"<td>(.*?)</td>", table)
+    assert [name.rpartition(":")[2] for name in cells[1::3]] == wanted.name[:8].tolist()
+    assert f"and {len(wanted) - 8:,} more" in browser._table()
+    browser.text = "<no such thing>"
+    assert "&lt;no such thing&gt;" in browser._table() and "more" not in browser._table() and "<td>" not in browser._table()
+    browser.close()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+import re
+
 import pytest
 from waiting import until
 
+import bpflab as bl
 from bpflab import elf, uprobes
-from bpflab.errors import BpfError, LabError, UnknownNameError
+from bpflab.errors import BpfError, LabError, NotSupportedError, UnknownNameError
 
 TEXT = """
 #include "vmlinux.h"
@@ -73,6 +77,36 @@ def test_an_offset_in_a_binary_without_symbols(lab, count, parse_line):
             until(lambda: count._object.globals["seen"], "a call of the function")
 
 
+ODD = """
+.globl odd
+.type odd, @function
+odd: jmp 1f
+.byte 0x06, 0xe8
+1: nop
+nop
+nop
+nop
+ret
+.size odd, . - odd
+.globl main
+main: ret
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="assembly of x86-64")
+def test_an_offset_behind_what_is_no_instruction(lab, count, tmp_path):
+    """Data between instructions: taken for a call by whoever reads on. Where instructions begin cannot be told then."""
+    path = f"{tmp_path}/odd"
+    lab.sh(["gcc", "-x", "assembler", "-o", path, "-"], input=ODD)
+    binary = elf.of(lab, path)
+    odd = binary.function("odd")
+    texts = {at - odd.offset: text for at, _, text in uprobes.instructions(lab, binary, odd.offset, odd.size)}
+    assert texts[2].startswith(".byte") and texts[3].startswith("call")
+    count.attach_uprobe(path, odd.offset + 5).detach()
+    with pytest.raises(LabError, match="inside of the instruction 'jmp"):
+        count.attach_uprobe(path, odd.offset + 1)
+
+
 def test_an_offset_in_no_code(count, leak):
     with pytest.raises(LabError, match="offset 0xc of .* is in no function"):
         count.attach_uprobe(leak.binary, 12)
@@ -119,6 +153,84 @@ def test_a_wrong_usdt_probe_of_a_section(obj):
         obj.programs["usdt_at_section"].attach()
 
 
+INDEXED = r"""
+#include <unistd.h>
+/* what sys/sdt.h writes where the compiler has an argument in an array */
+#define NOTE(name, arguments) \
+    asm volatile("990: nop\n.pushsection .note.stapsdt,\"\",\"note\"\n.balign 4\n.4byte 992f-991f,994f-993f,3\n" \
+            "991: .asciz \"stapsdt\"\n992: .balign 4\n993: .8byte 990b\n.8byte 0\n.8byte 0\n.asciz \"shop\"\n" \
+            ".asciz \"" name "\"\n.asciz \"" arguments "\"\n994: .balign 4\n.popsection\n" \
+            :: "a"(rows), "b"(n))
+long rows[8] = { 70, 71, 72, 73, 74, 75, 76, 77 };
+int main(void)
+{
+    for (long n = 0;; n = (n + 1) % 8) {
+        NOTE("sale", "-4@%%ebx 8@(%%rax,%%rbx,8)");
+        NOTE("named", "8@rows+8(%%rip)");
+        usleep(1000);
+    }
+}
+"""
+ELEMENT = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/usdt.bpf.h>
+char LICENSE[] SEC("license") = "GPL";
+u64 found, seen;
+SEC("uprobe") int at_place(struct pt_regs *ctx)
+{
+    u64 n = ctx->bx;
+    bpf_probe_read_user(&found, sizeof(found), (void *)(ctx->ax + ctx->bx * 8));
+    if (found == 70 + n)
+        seen++;
+    return 0;
+}
+SEC("usdt") int BPF_USDT(at_usdt, u64 n, u64 sold) { found = sold; return 0; }
+"""
+
+
+PRELINKED = r"""
+/* two notes of one place; the second as if the file had been moved by 64 bytes after it was linked (LSB, prelink(8)) */
+#define NOTE(name, moved) \
+    ".pushsection .note.stapsdt,\"\",\"note\"\n.balign 4\n.4byte 2f-1f,4f-3f,3\n1: .asciz \"stapsdt\"\n2: .balign 4\n" \
+    "3: .8byte place - " moved "\n.8byte _.stapsdt.base - " moved "\n.8byte 0\n.asciz \"shop\"\n.asciz \"" name "\"\n.asciz \"\"\n" \
+    "4: .balign 4\n.popsection\n"
+asm(".pushsection .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n.weak _.stapsdt.base\n.hidden _.stapsdt.base\n"
+    "_.stapsdt.base: .space 1\n.size _.stapsdt.base, 1\n.popsection\n");
+int main(void)
+{
+    asm volatile("place: nop\n" NOTE("here", "0") NOTE("moved", "64"));
+    return 0;
+}
+"""
+
+
+def test_a_usdt_probe_of_a_file_that_was_moved(lab, tmp_path):
+    path = f"{tmp_path}/moved"
+    lab.sh(["gcc", "-x", "c", "-o", path, "-"], input=PRELINKED)
+    here, moved = elf.of(lab, path).usdt
+    assert (here.name, moved.name) == ("here", "moved") and here.offset == moved.offset > 0
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="assembly of x86-64")
+def test_a_usdt_argument_in_an_array(lab, tmp_path):
+    """What libbpf before 1.7 cannot read: the message names the argument, and the place and way by which it can be read."""
+    path = f"{tmp_path}/shop"
+    lab.sh(["gcc", "-O2", "-x", "c", "-o", path, "-"], input=INDEXED)
+    with lab.load(ELEMENT) as obj, lab.spawn([path]) as shop:
+        with pytest.raises(NotSupportedError) as refused:
+            obj.programs["at_usdt"].attach_usdt(path, "shop", "sale")
+        said = str(refused.value)
+        assert "ENOENT" not in said, "the kernel was not asked"
+        assert f"USDT probe shop:sale of {path} not supported" in said and "its argument 2, '8@(%rax,%rbx,8)', is an element of an array" in said
+        place, base, index, scale = re.search(r"attach_uprobe\('.*', (0x[0-9a-f]+)\), and read the argument at ctx->(\w+) \+ ctx->(\w+) \* (\d)", said).groups()
+        assert (base, index, scale) == ("ax", "bx", "8")
+        with obj.programs["at_place"].attach_uprobe(path, int(place, 16), pid=shop.pid):
+            until(lambda: obj.globals["seen"] > 5, "elements of the array, by the way that the message says")
+        with pytest.raises(NotSupportedError, match=r"its argument 1, '8@rows\+8\(%rip\)', is in a place that it does not know"):
+            obj.programs["at_usdt"].attach_usdt(path, "shop", "named")
+
+
 def test_a_wrong_raw_tracepoint(obj):
     with pytest.raises(UnknownNameError, match="raw tracepoint named 'sched_swich'.*did you mean 'sched_switch'"):
         obj.programs["raw"].attach()
@@ -160,6 +272,29 @@ def test_a_process_that_is_gone(lab, count, leak):
         count._object.programs["at_usdt"].attach_usdt(leak.binary, "web", "request__done", pid=ended.pid)
 
 
+def test_a_process_is_its_number_or_what_spawn_gave(lab, obj, count, leak):
+    """The same of each that takes a process."""
+    takes = [
+        lambda pid: count.attach_uprobe(leak.binary, "parse_line", pid=pid),
+        lambda pid: obj.programs["at_usdt"].attach_usdt(leak.binary, "web", "request__done", pid=pid),
+        lambda pid: obj.programs["sample"].attach_perf_event(pid=pid),
+        lambda pid: lab.events("parse_line", pid=pid),
+        lambda pid: bl.browse(lab, pid=pid),
+        lambda pid: lab.profile(0.1, pid=pid),
+        lambda pid: lab.offcpu(0.1, pid=pid),
+    ]
+    for take in takes:
+        with pytest.raises(TypeError, match="pid is 'leak'; give the number of a process, or what lab.spawn gave"):
+            take("leak")
+        with pytest.raises(ValueError, match="pid is 0; a process has a number above 0, and None stands for all"):
+            take(0)
+    with count.attach_uprobe(leak.binary, "parse_line", pid=leak):
+        until(lambda: obj.globals["seen"], "a call in the process")
+    found = lab.events("parse_line", pid=leak)
+    assert found["name"].iloc[0] == "parse_line" and len(found) == len(lab.events("parse_line", pid=leak.pid))
+    obj.programs["sample"].attach_perf_event(pid=leak).detach()
+
+
 def test_a_process_in_a_mount_namespace_of_its_own(lab, obj, count, leak):
     """Its program lies where we see no file, as that of a container does."""
     script = f"mount -t tmpfs none /mnt && cp {leak.binary} /mnt/app && exec /mnt/app 500"
@@ -172,6 +307,20 @@ def test_a_process_in_a_mount_namespace_of_its_own(lab, obj, count, leak):
         assert found["where"].iloc[0] == f"/proc/{inside.pid}/root/mnt/app"
         with pytest.raises(LabError, match="sees no file /mnt/other"):
             count.attach_uprobe("/mnt/other", "parse_line", pid=inside.pid)
+
+
+def test_another_file_by_the_same_path(lab, obj, count, leak):
+    """A container's libc lies where ours does. Here another program lies where our /usr/bin/true is."""
+    script = f"mount --bind {leak.binary} /usr/bin/true && exec /usr/bin/true 500"
+    with lab.spawn(["unshare", "-m", "sh", "-c", script]) as inside:
+        inside.wait_for("running")
+        with pytest.raises(UnknownNameError, match="no function named 'parse_line' in /usr/bin/true"):
+            count.attach_uprobe("/usr/bin/true", "parse_line")
+        theirs = f"/proc/{inside.pid}/root/usr/bin/true"
+        assert lab.events("parse_line", binary="/usr/bin/true", pid=inside)["where"].tolist() == [theirs]
+        assert theirs in lab.events("parse_line", pid=inside)["where"].tolist()
+        with count.attach_uprobe("/usr/bin/true", "parse_line", pid=inside):
+            until(lambda: obj.globals["seen"], "a call in the other mount namespace")
 
 
 def test_a_library_by_the_name_that_a_process_has_it_by(lab, obj, count, leak):
@@ -211,8 +360,6 @@ def test_bcc_programs_go_to_return_instructions_too(lab, leak):
 
 
 def test_a_lab_that_is_killed_leaves_no_probe(machine):
-    import bpflab as bl
-
     lab = bl.Lab(machine, quiet=True)
     other = bl.Lab(machine, quiet=True)
     with other:

@@ -10,7 +10,7 @@ import pytest
 from waiting import until
 
 import bpflab as bl
-from bpflab import workloads
+from bpflab import setup_steps, workloads
 from bpflab.errors import CommandError, NotSupportedError, UnknownNameError
 
 C_NAMES = ("web", "leak", "lock", "disk", "cpp")
@@ -96,3 +96,9 @@ def test_a_compiler_that_is_not_there(lab, monkeypatch):
     monkeypatch.setitem(workloads.WORKLOADS, "go", kind._replace(compiler=("go-of-no-machine", "build")))
     with pytest.raises(NotSupportedError, match="it has no 'go-of-no-machine' to build go.go with; install it there: apt install golang-go"):
         lab.workload("go")
+
+
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
+def test_lab_up_sets_up_what_it_is_built_with(name):
+    """Chapter 4 runs from top to bottom after `./lab up`, without a list of things to install by hand."""
+    assert set(workloads.WORKLOADS[name].package.split()) <= set(setup_steps.RUN_PACKAGES)

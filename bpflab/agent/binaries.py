@@ -1,19 +1,17 @@
-"""Programs and libraries as files: their ELF sections, which a process has mapped, and bytes of their code."""
+"""Programs and libraries: what their files consist of, and which of them a process has mapped."""
 
 import errno
 import os
 import re
-import struct
-import subprocess
 
-from . import ownership
+from . import elf
 from .serve import Refused
 
 _LIMIT = 256 << 20  # bytes that are handed out in one answer
 
 
 def describe(path, wanted):
-    """What an ELF file consists of.
+    """What a program or library consists of.
 
     Parameters
     ----------
@@ -23,43 +21,20 @@ def describe(path, wanted):
     Returns
     -------
     dict
-        `type`, `machine`, `identity` (changes with the file), `loads` (a tuple of offset, address, bytes in the file and
-        flags for each PT_LOAD), `sections` (name -> address, offset, size, link), `data` (name -> bytes).
+        `machine`, `loads` (as `elf.Elf.loads`), `sections` (name -> address, offset, size), `data` (name -> bytes).
     """
     with open(path, "rb") as file:
-        head = file.read(64)
-        if head[:4] != b"\x7fELF" or len(head) < 64 or head[4] != 2:
-            raise Refused("NoElf", "it is no 64-bit ELF file", errno.ENOEXEC)
-        kind, machine = struct.unpack_from("HH", head, 16)
-        phoff, shoff = struct.unpack_from("QQ", head, 32)
-        phsize, phnum, shsize, shnum, shstr = struct.unpack_from("5H", head, 54)
-        stat = os.fstat(file.fileno())
-        loads = []
-        for raw in _records(file, phoff, phsize, phnum):
-            p_type, flags, offset, address, _, size = struct.unpack_from("IIQQQQ", raw)
-            if p_type == 1:  # PT_LOAD
-                loads.append((offset, address, size, flags))
-        headers = [struct.unpack_from("IIQQQQI", raw) for raw in _records(file, shoff, shsize, shnum)]
-        sections, data = {}, {}
-        if headers and shstr < len(headers):
-            names = _at(file, headers[shstr][4], headers[shstr][5])
-            for name_at, section_type, _, address, offset, size, link in headers:
-                name = names[name_at : names.find(b"\0", name_at)].decode(errors="replace")
-                sections[name] = (address, offset, size, link)
-                if name in wanted and section_type != 8 and size <= _LIMIT:  # SHT_NOBITS: the bytes are in another file
-                    data[name] = _at(file, offset, size)
-        identity = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
-        return {"type": kind, "machine": machine, "identity": identity, "loads": loads, "sections": sections, "data": data}
-
-
-def _records(file, start, size, count):
-    raw = _at(file, start, size * count)
-    return [raw[at : at + size] for at in range(0, len(raw) - size + 1, size)] if size else []
-
-
-def _at(file, offset, size):
-    file.seek(offset)
-    return file.read(size)
+        try:
+            found = elf.mapped(file.fileno())
+        except elf.BadElf as error:
+            raise Refused("NoElf", str(error), errno.ENOEXEC) from None
+    if found.bits != 64 or found.order != "<":
+        raise Refused("NoElf", "it is no 64-bit ELF file", errno.ENOEXEC)
+    sections = {name: row[3:6] for name, row in found.sections}
+    data = {name: bytes(found.part(name)) for name in wanted if name in sections and sections[name][2] <= _LIMIT}
+    # those of a stripped file's debug half have sizes and no bytes
+    data = {name: part for name, part in data.items() if part}
+    return {"machine": found.machine, "loads": found.loads, "sections": sections, "data": data}
 
 
 def identity(path):
@@ -70,7 +45,7 @@ def identity(path):
 def read(path, ranges):
     """Bytes at (offset, size) pairs of a file."""
     with open(path, "rb") as file:
-        return [_at(file, offset, min(size, _LIMIT)) for offset, size in ranges]
+        return [os.pread(file.fileno(), min(size, _LIMIT), offset) for offset, size in ranges]
 
 
 def of_process(pid, name):
@@ -130,18 +105,6 @@ def mapped(pid):
         raise OSError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
     paths = (of_process(pid, path) for path in dict.fromkeys(p.removesuffix(" (deleted)") for p in found))
     return [path for path in paths if path]
-
-
-def demangled(names):
-    """Names as C++ and Rust write them (c++filt); themselves where there is no c++filt or it does not know them."""
-    try:
-        done = subprocess.run(
-            ["c++filt"], input="\n".join(names), capture_output=True, text=True, errors="replace", env=ownership.environment()
-        )
-    except FileNotFoundError:
-        return names
-    shown = done.stdout.split("\n")[: len(names)]
-    return shown if len(shown) == len(names) else names
 
 
 def alive(pid):

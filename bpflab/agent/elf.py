@@ -1,4 +1,4 @@
-"""Function symbols of ELF files: symbol tables as bytes, names by their place, separate debug files.
+"""ELF files: their headers and sections, symbol tables as bytes, names by their place, separate debug files.
 
 The notebook sorts and searches (NumPy), so tables travel as they are; of the names, which are most of a table, only
 those that were found.
@@ -13,6 +13,8 @@ import shutil
 import struct
 import subprocess
 import zlib
+
+from . import ownership
 
 SHT_SYMTAB, SHT_NOTE, SHT_DYNSYM = 2, 7, 11
 PT_LOAD, PF_X, SHF_EXECINSTR = 1, 1, 4
@@ -46,11 +48,11 @@ class Elf:
         self.order = order
         with _spoilt():
             if self.bits == 64:
-                self.kind, phoff, shoff = struct.unpack_from(order + "H14xQQ", data, 16)
+                self.kind, self.machine, phoff, shoff = struct.unpack_from(order + "HH12xQQ", data, 16)
                 phsize, phnum, shsize, shnum, shstr = struct.unpack_from(order + "5H", data, 54)
                 self._section, self._segment = order + "IIQQQQIIQQ", order + "IIQQQQQQ"
             else:
-                self.kind, phoff, shoff = struct.unpack_from(order + "H10xII", data, 16)
+                self.kind, self.machine, phoff, shoff = struct.unpack_from(order + "HH8xII", data, 16)
                 phsize, phnum, shsize, shnum, shstr = struct.unpack_from(order + "5H", data, 42)
                 self._section, self._segment = order + "10I", order + "8I"
             self.segments = [self._load(phoff + i * phsize) for i in range(phnum)]
@@ -72,9 +74,9 @@ class Elf:
 
     @property
     def loads(self):
-        """Executable segments: [offset in the file, address, size], as far as these are within the file."""
-        found = [part for kind, flags, *part in self.segments if kind == PT_LOAD and flags & PF_X]
-        return [[offset, address, size] for offset, address, size in found if offset + size <= len(self.data)]
+        """What is mapped of it: [offset in the file, address, size, flags], as far as these are within the file."""
+        found = [(*place, flags) for kind, flags, *place in self.segments if kind == PT_LOAD]
+        return [[offset, address, size, flags] for offset, address, size, flags in found if offset + size <= len(self.data)]
 
     @property
     def build_id(self):
@@ -167,7 +169,7 @@ class Symbols:
         return {
             "bits": self.main.bits,
             "order": self.main.order,
-            "loads": self.main.loads,
+            "loads": [place for *place, flags in self.main.loads if flags & PF_X],
             "why": self.why,
             "taken": self.taken,
             "packed": far,
@@ -268,6 +270,7 @@ def demangled(names):
         return None
     # what the linker or the compiler added behind a dot (".cold", ".llvm.123") is no part of the mangled name
     stems = [name.partition(".")[0] if name.startswith("_R") else name for name in wanted]
-    done = subprocess.run(command, input="\n".join(stems) + "\n", stdout=subprocess.PIPE, text=True)
+    text = {"input": "\n".join(stems) + "\n", "encoding": "utf-8", "errors": "replace"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=ownership.environment(), **text)
     lines = done.stdout.split("\n")[: len(wanted)]
     return dict(zip(wanted, lines)) if len(lines) == len(wanted) else None

@@ -1,5 +1,6 @@
 """Programs to trace, built on this machine and kept by content."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import tempfile
 from . import ownership
 
 _FOLDERS = ("/var/cache/bpflab/workloads", "/run/bpflab/workloads")
+_OWN = ("/var/cache/bpflab",)  # ours alone; in /run/bpflab are the records of labs
 
 
 def _folder():
@@ -58,3 +60,43 @@ def build(identity, file, source, command, strip):
         os.chmod(kept, 0o755)
         os.replace(kept, path)
     return done
+
+
+def remove():
+    """Delete what was built, except for what runs now.
+
+    Returns
+    -------
+    tuple of (list of str, list of str)
+        What was removed, a line for each folder; what was kept, a path each.
+    """
+    removed, kept = [], []
+    for folder in _FOLDERS:
+        try:
+            files = [file for file in os.scandir(folder) if file.is_file(follow_symlinks=False)]
+        except OSError:
+            continue
+        runs, size, count = _running(), 0, 0
+        for file in files:
+            stat = file.stat(follow_symlinks=False)
+            if (stat.st_dev, stat.st_ino) in runs:
+                kept.append(file.path)
+                continue
+            os.unlink(file.path)
+            size, count = size + stat.st_size, count + 1
+        if count:
+            removed.append(f"{folder}: {count} {'program' if count == 1 else 'programs'} that labs had built to trace, {size / 1e6:.1f} MB")
+        for empty in (folder, *_OWN):
+            with contextlib.suppress(OSError):  # something is in it
+                os.rmdir(empty)
+    return removed, kept
+
+
+def _running():
+    """(device, inode) of what processes execute."""
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # ended meanwhile, or a kernel thread
+            stat = os.stat(f"/proc/{name}/exe")
+            found.add((stat.st_dev, stat.st_ino))
+    return found

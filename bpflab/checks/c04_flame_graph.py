@@ -75,6 +75,8 @@ def check(lab, answer):
             raise Hint("answer(lab, pid) returns two names: of the function that burns the CPU, and of the one that sleeps", repr(found))
         burns, sleeps = found
         seen = f"it burns in '{hot}', called by '{warm}'; it sleeps long in '{long}', and often in '{often}'; your answer says {found!r}"
+        if (burns, sleeps) == (long, hot):
+            raise Hint("the two names are in the wrong order: first the one that burns the CPU, then the one that sleeps", seen)
         if burns != hot:
             raise _not_hot(burns, warm, seen)
         if sleeps != long:

@@ -54,6 +54,11 @@ def _judge(lab, obj):
             "and not the helper for the memory of processes",
             seen,
         )
+    if not got and any(key == "python3" for key, _ in found):
+        raise Hint("the map counts who deletes; what is asked for is the name of the file, in the function's second argument", seen)
+    beginnings = {key for key, _ in found if len(key) > 2}
+    if all(name in got or any(name.startswith(key) for key in beginnings) for name in want) and len(got) < len(want):
+        raise Hint("names are cut: the key has room for 32 bytes, so read as many", seen)
     if not got:
         raise Hint(
             "there are entries, but none is a name that was deleted: 'wanted' points to a struct filename, and the text is "
@@ -62,4 +67,6 @@ def _judge(lab, obj):
         )
     if all(value == 1 for value in got.values()):
         raise Hint("every name was deleted once, says the map: add to an entry that is there, instead of writing over it", seen)
+    if all(got.get(name, 0) == times - 1 for name, times in want.items()):
+        raise Hint("each name is one short: its first deletion finds no entry, and counts as well", seen)
     raise Hint("the counts are not those of the deletions made", seen)

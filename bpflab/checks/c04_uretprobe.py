@@ -59,6 +59,12 @@ def check(lab, answer):
     mixed = Hint("the times are not those of the threads' longest calls: keep the start of a call for each thread apart", seen)
     if None in got:
         raise mixed
+    if all(value >> 63 for value in got):
+        raise Hint("the times are negative (huge, for a __u64 has no sign): a duration is the end minus the start", seen)
+    if all(value > 10 * most for value, (_, most) in zip(got, longest)):
+        raise Hint("these are moments, not durations: subtract what 'enter' has written down", seen)
+    if all(least <= 1000 * (value + 1) and 1000 * value <= most for value, (least, most) in zip(got, longest)):
+        raise Hint("the times are a thousand times too small: they are asked for in nanoseconds, as bpf_ktime_get_ns gives them", seen)
     if all(value > most for value, (_, most) in zip(got, longest)):
         raise Hint("longer than any call was: keep the longest one, do not add them up", seen)
     if all(least <= value <= most for value, ((least, most), *_) in zip(got, calls)):

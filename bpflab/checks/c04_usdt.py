@@ -70,10 +70,15 @@ def _diagnose(calls, want, table):
         return Hint("there are sums of thousands of millions: rows is -1 for a query that failed, and an unsigned 4-byte number has no -1", seen)
     if table == {query: sum(rows) for query, rows in of.items()}:
         return Hint("queries that failed are counted: leave out those whose rows are below 0", seen)
+    counted = {query: [rows for rows in numbers if rows >= 0] for query, numbers in of.items()}
+    if table in ({query: len(rows) for query, rows in counted.items()}, {query: len(rows) for query, rows in of.items()}):
+        return Hint("calls are counted, not rows: add the number of rows", seen)
     if _like_times(table):
         return Hint("these are no rows but times: rows is the third argument of the probe", seen)
     if all(table.get(query) in rows for query, rows in of.items()):
         return Hint("only one call of each query counts: add to an entry that is there, instead of writing over it", seen)
+    if all(sum(rows) - table.get(query, 0) in rows for query, rows in counted.items()):
+        return Hint("one call of each query is missing: the first one finds no entry, and counts as well", seen)
     return Hint("the sums are not those of the rows", seen)
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import object as object_
+from .. import loading
 from ..errors import BpfError, LabError, NotSupportedError, VerifierError
 from ..hooks import HOOKS, UNKNOWN
 from ..lab import Lab
@@ -77,7 +77,7 @@ def collect(source: Any) -> Ways:
     if not isinstance(source, (str, bytes)) and not hasattr(source, "suffix"):
         raise TypeError(f"pipeline takes C text, a path, a loaded object or a program of it, not {type(source).__name__}")
     lab = Lab.current()
-    data, name, text = object_.read_source(lab, source, None)
+    data, name, text = loading.read_source(lab, source, None)
     obj, logs, error = _load(lab, data, name, text)
     try:
         return _of(lab, name, data, text, obj, logs, error, None)
@@ -98,7 +98,7 @@ def _load(lab: Lab, data: bytes, name: str, text) -> tuple[Object | None, dict[s
             lab.ask("insns.keep_logs", handle)
         obj, error = None, None
         try:
-            obj = object_.load_opened(lab, name, text, data, opened, {})
+            obj = loading.load_opened(lab, name, text, data, opened, {})
         except LabError as refused:
             error = refused
         logs = lab.ask("insns.logs", handle)

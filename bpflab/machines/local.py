@@ -51,15 +51,16 @@ def _sudo() -> list[str]:
     return [sudo, "-n"]
 
 
-def sweep() -> list[str]:
-    """Undo what labs on this machine left that ended without their agent or watcher.
+def clean() -> tuple[list[str], list[str]]:
+    """Undo what labs on this machine left that ended without their agent or watcher, and remove what was built to be traced.
 
     Returns
     -------
-    list of str
-        One line for each thing that was removed.
+    tuple of (list of str, list of str)
+        One line for each thing that was removed, and for each that was kept since it runs.
     """
     from . import Connection
 
     with Connection(way()) as connection:
-        return connection.about["swept"]
+        removed, kept = connection.ask("workloads.remove")
+        return [*connection.about["swept"], *removed], kept

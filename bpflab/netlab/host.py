@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..process import CommandResult, Process
     from ..sockets import Socket
     from . import Netlab
+    from .tctree import TcTree
 
 
 class _Fields(NamedTuple):
@@ -109,6 +110,24 @@ class Host(Traffic, Captures):
         opened = sockets.create(self._lab, family, type, protocol, host=self)
         self.net._owned.append(opened.close)
         return opened
+
+    def tc(self, dev: str | Device | None = None) -> TcTree:
+        """What traffic control has on an interface, read from the kernel now: qdiscs, classes, filters, programs, tcx.
+
+        Parameters
+        ----------
+        dev : str or Device, optional
+            An interface of this host, by its name or by the neighbour it leads to; the first one when it is left out.
+
+        Returns
+        -------
+        TcTree
+            A picture in a notebook; see `bpflab.netlab.tctree.TcTree`.
+        """
+        from . import tctree
+
+        self.net._check_open()
+        return tctree.read(self, self._device(dev))
 
     def _address_of(self, target: str | Host, six: bool = False) -> str:
         """The address of a host that is nearest to this one, or an address as it is."""

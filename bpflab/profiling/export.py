@@ -58,8 +58,8 @@ def svg(tree: Tree, title: str, unit: str, change: np.ndarray | None = None, nar
     left, depth = places(tree), tree.depth
     seen = np.flatnonzero(tree.total * scale >= narrowest)
     height = (int(depth[seen].max()) + 2 if len(seen) else 2) * ROW + 8
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img" aria-label="{html.escape(title)}">',
+    parts = [  # no width: JupyterLab cuts a picture that says it is wider than the page
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(title)}">',
         "<style>text{font:11px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:#1a1a1a}</style>",
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/><text x="4" y="13">{html.escape(title)}</text>',
     ]

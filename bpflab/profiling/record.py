@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import LabError
 from ..machines import AgentError, planes, uninterrupted
+from ..process import gone, number_of
 
 if TYPE_CHECKING:
     from ..lab import Lab
@@ -135,19 +136,15 @@ def process(lab: Lab, pid) -> int:
     LabError
         There is none of that number.
     """
-    if pid is None:
+    number = number_of(pid)
+    if number is None:
         return 0
-    number = getattr(pid, "pid", pid)
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
-        raise TypeError(f"pid is {pid!r}; give the number of a process, or what lab.spawn gave")
-    if number < 1:
-        raise ValueError(f"pid is {number}; a process has a number above 0, and None stands for all of them")
-    what = lab.ask("processes.alive", int(number))
+    what = lab.ask("processes.alive", number)
     if what == "gone":
-        raise LabError(f"there is no process {number} on {lab.where}; it is over, or its number is another one: lab.sh('ps -e')")
+        raise gone(lab, number)
     if what != "process":
         raise LabError(f"{number} is a thread of process {what}; give {what}, whose threads are all seen")
-    return int(number)
+    return number
 
 
 def run(lab: Lab, program: str, seconds: float, pid: int, attach, **settings) -> tuple[Recorded, int]:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from .. import elf
 from ..stacks import symbols as kernel_symbols
 from .tree import KERNEL, SCRIPT, UNKNOWN, USER
 
 if TYPE_CHECKING:
     from ..lab import Lab
 
-SYM64 = [("name", "u4"), ("info", "u1"), ("other", "u1"), ("section", "u2"), ("value", "u8"), ("size", "u8")]
-SYM32 = [("name", "u4"), ("value", "u4"), ("size", "u4"), ("info", "u1"), ("other", "u1"), ("section", "u2")]
-NOTYPE, FUNC, GNU_IFUNC = 0, 2, 10
 GLOBAL, WEAK = 1, 2
 NESTED = 8  # functions that begin inside another one and end before the address
 UNKNOWN_NAME = "[unknown]"
@@ -59,14 +57,13 @@ class Table:
     @staticmethod
     def _functions(number: int, data: bytes, about: dict, code: list[int]):
         data = zlib.decompress(data) if about["packed"] else data
-        layout = np.dtype(SYM64 if about["bits"] == 64 else SYM32).newbyteorder(about["order"])
-        rows = np.frombuffer(data, layout, len(data) // layout.itemsize)
+        rows = elf.symbols(data, about["bits"], about["order"])
         kind, bind = rows["info"] & 15, rows["info"] >> 4
-        label = (kind == NOTYPE) & (bind != 0) & (rows["size"] == 0)
-        rows = rows[((kind == FUNC) | (kind == GNU_IFUNC) | label) & (rows["section"] != 0) & np.isin(rows["section"], code)]
+        label = (kind == elf.STT_NOTYPE) & (bind != 0) & (rows["size"] == 0)
+        rows = rows[(elf.of_functions(rows) | label) & np.isin(rows["section"], code)]
         kind, bind = rows["info"] & 15, rows["info"] >> 4
         # of several names for one address: real functions before labels, then global, weak, local
-        rank = np.select([bind == GLOBAL, bind == WEAK], [0, 1], 2) + 10 * (kind == NOTYPE)
+        rank = np.select([bind == GLOBAL, bind == WEAK], [0, 1], 2) + 10 * (kind == elf.STT_NOTYPE)
         columns = rows["value"].astype(np.uint64), rows["size"].astype(np.uint64), rows["name"].astype(np.uint64)
         return *columns, np.full(len(rows), number), rank
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .. import elf, kinds
+from .. import elf, kinds, process
 from ..btf import Btf, Type
 from ..errors import BpfError, LabError, NotSupportedError, UnknownNameError
 from ..machines import AgentError
@@ -165,8 +165,8 @@ class Catalog:
     def _demangled(self, path: str, names: list[str]) -> dict[str, str]:
         """What C++ and Rust call the functions whose symbols the compiler made up; {} where the machine has no c++filt."""
         mangled = sorted({name for name in names if name.startswith(("_Z", "_R"))})
-        shown = self.lab.ask("binaries.demangled", mangled) if mangled else []
-        self._written[path] = {name: text for name, text in zip(mangled, shown) if text != name}
+        shown = (self.lab.ask("elf.demangled", mangled) if mangled else None) or {}
+        self._written[path] = {name: text for name, text in shown.items() if text != name}
         return self._written[path]
 
     def groups(self, binary: str | None = None, pid: int | None = None) -> list[Group]:
@@ -194,7 +194,7 @@ class Catalog:
             paths = self.lab.ask("binaries.mapped", pid)
         except AgentError as error:
             if error.payload["errno"] == 3:
-                raise elf.gone(self.lab, pid) from None
+                raise process.gone(self.lab, pid) from None
             raise error.blame(f"the files of process {pid} cannot be looked at") from None
         found = []
         for path in paths:

@@ -25,9 +25,7 @@ def events(lab: Lab, text: str = "", *, kind=None, binary: str | None = None, pi
         groups = [catalog(lab).tracepoints]  # which says why, where there are none
     else:
         groups = [group for group in catalog(lab).groups(binary, pid) if group.kind in wanted]
-    places = [group.place(number) for group in groups for number in matches(group, text)]
-    if text.strip() and len(places) <= RANKED:
-        places = rank(places, text)
+    places = found(groups, text)
     frame = pd.DataFrame(
         {
             "kind": pd.Categorical([place.kind for place in places], categories=KINDS),
@@ -39,6 +37,12 @@ def events(lab: Lab, text: str = "", *, kind=None, binary: str | None = None, pi
     if "kernel function" in wanted and binary is None and pid is None:
         frame.attrs["kernel functions"] = catalog(lab).source
     return frame
+
+
+def found(groups: list[Group], text: str) -> list[Place]:
+    """What matches, the best first where it is not too much."""
+    places = [group.place(number) for group in groups for number in matches(group, text)]
+    return rank(places, text) if text.strip() and len(places) <= RANKED else places
 
 
 def _kinds(kind) -> set[str]:
@@ -56,11 +60,11 @@ def words(text: str) -> list[str]:
 
 def matches(group: Group, text: str) -> list[int]:
     """Numbers of the lines that have every word, in order. A word with * or ? is a pattern for a whole name or place."""
-    found: np.ndarray | None = None
+    lines: np.ndarray | None = None
     for word in words(text):
         hits = _hits(group, word)
-        found = hits if found is None else np.intersect1d(found, hits, assume_unique=True)
-    return list(range(len(group))) if found is None else found.tolist()
+        lines = hits if lines is None else np.intersect1d(lines, hits, assume_unique=True)
+    return list(range(len(group))) if lines is None else lines.tolist()
 
 
 def _hits(group: Group, word: str) -> np.ndarray:
@@ -69,7 +73,7 @@ def _hits(group: Group, word: str) -> np.ndarray:
         pattern = rb"(?m)(?:^|(?<=[\t:]))" + inner.encode("ascii", "replace") + rb"(?=[\t\n:]|\Z)[^\n]*"
     else:
         pattern = re.escape(word.encode("ascii", "replace")) + rb"[^\n]*"
-    at = [found.start() for found in re.finditer(pattern, group.searched)]
+    at = [hit.start() for hit in re.finditer(pattern, group.searched)]
     return np.unique(np.searchsorted(group.starts, at, side="right") - 1)
 
 

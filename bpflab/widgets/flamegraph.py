@@ -13,6 +13,7 @@ import traitlets
 
 from ..profiling import Stacks, export
 from ..profiling.tree import Tree, aligned, of_folded, of_frame
+from .stored import pictures
 
 _STATIC = Path(__file__).parent / "static"
 _PICTURE = 1.0  # pixels: what is narrower is left out of the picture in a saved notebook
@@ -80,7 +81,7 @@ class FlameGraph(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options):
         bundle = super()._repr_mimebundle_(**options)
         if bundle is not None:  # for readers of the saved notebook that run no widgets
-            bundle[0]["image/svg+xml"] = export.svg(self.tree, self._title, self._unit, self.change, _PICTURE)
+            bundle[0].update(pictures(export.svg(self.tree, self._title, self._unit, self.change, _PICTURE)))
         return bundle
 
     def __repr__(self) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import html
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +15,11 @@ import anywidget
 import pandas as pd
 import traitlets
 
+from ..errors import LabError
 from ..follow import KEPT, EventsFollower, Following, SlotsFollower
+from . import live_picture
 from .feed import CellWatch
+from .stored import pictures
 
 if TYPE_CHECKING:
     from ..events import Events
@@ -53,7 +59,8 @@ class Live(anywidget.AnyWidget):
         self._wants: dict[str, tuple[float, contextvars.Context]] = {}
         self._lock = threading.Lock()
         self._cells = CellWatch()
-        self._drawn = threading.Event()  # the last picture is in the model
+        self._drawn = threading.Event()  # the last picture is in the model, and in the outputs
+        self._outputs: list[str] = []  # display ids: where a notebook stores it
         about = {"title": title, "unit": unit, "value": follower.value, "by": follower.by, "step": follower.step, "views": VIEWS if follower.value else VIEWS[:1]}
         super().__init__(_about=about, _last=None, view=view)
         self.on_msg(lambda _, content, buffers: self._hear(content))
@@ -100,7 +107,8 @@ class Live(anywidget.AnyWidget):
         try:
             return self._follower.wait(timeout) and self._drawn.wait(timeout)
         except KeyboardInterrupt:
-            self._end()
+            with contextlib.suppress(LabError):  # a machine that does not answer is no answer to an interrupt
+                self._end()
             raise
 
     def _end(self) -> None:
@@ -163,7 +171,48 @@ class Live(anywidget.AnyWidget):
             context = next((context for _, context in self._wants.values()), contextvars.copy_context())
             self._wants.clear()
         context.run(self._keep_last, meta, buffers)
+        context.run(self._store)
         self._cells.close()
+
+    # -- for a notebook that is read later
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and below it a place for a picture of its end, which live.css hides while the widget is there.
+
+        Two outputs, since writing an output again makes its views anew: the widget would jump, and forget where it was.
+        """
+        from IPython.display import publish_display_data
+
+        bundle = self._repr_mimebundle_()
+        if bundle is None:
+            print(repr(self))
+            return
+        data, metadata = bundle
+        publish_display_data({**data, "text/plain": f"live: {self._about['title']}"}, metadata)
+        with self._lock:
+            self._outputs.append(uuid.uuid4().hex)
+            publish_display_data(self._stored(), transient={"display_id": self._outputs[-1]})
+
+    def _stored(self) -> dict[str, str]:
+        image = ""
+        if not self.running:
+            png = pictures(self._svg()).get("image/png", "")
+            image = f'<img alt="{html.escape(repr(self))}" src="data:image/png;base64,{png}">' if png else ""
+        # HTML that JupyterLab shows also of a notebook that it does not trust
+        return {"text/html": f'<div class="bpflab-live-end">{image}</div>', "text/plain": repr(self)}
+
+    def _store(self) -> None:
+        if not self._outputs:
+            return
+        from IPython.display import publish_display_data
+
+        stored = self._stored()
+        with self._lock:
+            for name in self._outputs:
+                publish_display_data(stored, transient={"display_id": name}, update=True)
+
+    def _svg(self) -> str:
+        return live_picture.svg(self._follower.picture(), self._about, self.view, repr(self).removeprefix("live: "))
 
     def _keep_last(self, meta: dict, buffers: list[bytes]) -> None:
         with self.hold_sync():

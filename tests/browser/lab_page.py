@@ -118,6 +118,7 @@ class Notebook:
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, jupyter.root / name)
         self.errors, self.outside = [], []
+        self.busy = False
         self.page = context.new_page()
         self.page.on("pageerror", self._note_error)
         self.page.on("request", self._note_request)
@@ -200,8 +201,10 @@ class Notebook:
         Raises
         ------
         AssertionError
-            The code raised; the text is the traceback.
+            The code raised; the text is the traceback. Or the kernel is busy with a cell and does not answer: whoever asks
+            it next, a fixture at its end for one, is told so at once and waits no more.
         """
+        assert not self.busy, "the kernel has not answered before"
         said = []
 
         def heard(message):
@@ -213,7 +216,15 @@ class Notebook:
             elif message["msg_type"] == "error":
                 raise AssertionError("\n".join(content["traceback"]))
 
-        self.kernel.execute_interactive(code, timeout=ANSWER_S, output_hook=heard, store_history=False)
+        try:
+            # after a cell that failed, or was interrupted, a kernel throws away what was sent to it meanwhile ("aborted")
+            while True:
+                reply = self.kernel.execute_interactive(code, timeout=ANSWER_S, output_hook=heard, store_history=False)
+                if reply["content"]["status"] != "aborted":
+                    break
+        except TimeoutError:
+            self.busy = True
+            raise AssertionError(f"the kernel did not answer within {ANSWER_S} s; does a cell still run, or is it deaf to SIGINT?") from None
         return "".join(said)
 
     def restart_kernel(self):

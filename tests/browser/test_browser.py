@@ -4,6 +4,7 @@ import contrast
 import pytest
 from lab_page import DARK, LIGHT
 from playwright.sync_api import expect
+from waiting import until
 
 SETUP = """import bpflab as bl
 lab = bl.Lab({machine!r})
@@ -111,7 +112,7 @@ def test_keys(notebook, show):
     browser.shown("sys_enter_open")
     browser.input.press("ArrowDown")
     browser.shown("sys_enter_openat")
-    assert notebook.execute("print(b.selected.name)").strip() == "sys_enter_openat"
+    until(lambda: notebook.execute("print(b.selected.name)").strip() == "sys_enter_openat", "the kernel knows of the choice")
     browser.input.press("Enter")
     expect(browser.detail.get_by_role("button", name="copy the program")).to_be_focused()
     browser.input.press("Escape")

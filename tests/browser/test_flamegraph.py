@@ -1,10 +1,12 @@
 """The flame graph in a real JupyterLab: drawn, clicked, searched, walked by keys, saved, in both themes."""
 
+import base64
 import json
 import re
 import xml.etree.ElementTree as ET
 
 import contrast
+import nbformat
 import pytest
 from lab_page import DARK, LIGHT
 from playwright.sync_api import expect
@@ -222,3 +224,18 @@ def test_saved_notebook_has_a_picture(notebook, draw):
     draw()
     bundle = json.loads(notebook.execute("import json; print(json.dumps(g._repr_mimebundle_()[0]))"))
     assert bundle["image/svg+xml"].startswith("<svg") and "11 counts" in bundle["text/plain"]
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+
+
+def test_a_notebook_that_is_not_trusted_shows_the_picture(notebook, draw):
+    """What somebody else has run, before the reader runs it: JupyterLab shows neither widgets nor SVG of it, but PNG."""
+    draw()
+    bundle = json.loads(notebook.execute("import json; print(json.dumps(g._repr_mimebundle_()[0]))"))
+    output = nbformat.v4.new_output("execute_result", bundle, execution_count=1)
+    cell = nbformat.v4.new_code_cell("bl.flamegraph(stacks)", outputs=[output], execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook.jupyter.root / "of-somebody.ipynb")
+    notebook.command("docmanager:open", path="of-somebody.ipynb", kernel={"shouldStart": False})
+    image = notebook.page.locator(".jp-OutputArea img[src^='data:image/png']")
+    image.wait_for()
+    assert image.evaluate("e => e.naturalWidth") == 1200
+    notebook.command("application:close")

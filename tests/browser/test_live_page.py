@@ -112,6 +112,20 @@ def test_a_wait_of_ten_seconds_ends_with_the_button(notebook, show):
     expect(output).to_contain_text("waited True")
 
 
+@pytest.mark.parametrize("waits", ["live.wait()", "lab.sh('sleep 600', timeout=700)"])
+def test_an_interrupted_cell(notebook, show, waits):
+    """The stop button of JupyterLab, while the view asks for pictures: a wait ends what it waits for, another cell nothing."""
+    live = show("bl.live(obj.events(), seconds=600)")
+    output = notebook.run(waits, wait=False)
+    notebook.page.wait_for_function("() => +document.querySelector('.bpflab-live').dataset.count > 0")
+    notebook.command("notebook:interrupt-kernel")
+    expect(output).to_contain_text("KeyboardInterrupt")
+    if waits == "live.wait()":
+        expect(live.state).to_contain_text("stopped")
+    else:
+        assert notebook.execute("print(live.running)").strip() == "True"
+
+
 def test_lost_events_are_drawn(notebook, show):
     notebook.execute("link.detach()")
     live = show("bl.live(small.events())")
@@ -165,6 +179,24 @@ def test_a_histogram_that_the_kernel_counts(notebook, show):
     live.stop.click()
     expect(live.state).to_contain_text("stopped")
     assert notebook.execute("print(live.frame.to_dict('list'))").strip() == "{'low': [1024, 2048, 4096], 'high': [2047, 4095, 8191], 'count': [7, 0, 3]}"
+
+
+def test_its_end_is_stored_with_the_notebook(notebook, show):
+    """Below the widget, and hidden as long as that is there."""
+    live = show("bl.live(obj.events(), 'size', by='comm', unit='bytes', seconds=1)")
+    expect(live.state).to_contain_text("complete")
+    stored = notebook.page.wait_for_function(
+        """() => { const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
+                   return cells.at(-1).toJSON().outputs.find(one => one.data['text/html']?.includes('<img'))?.data }"""
+    ).json_value()
+    assert "complete" in stored["text/plain"] and "complete" in stored["text/html"]
+    image = notebook.page.locator(".bpflab-live-end img")
+    expect(image).to_be_hidden()
+    expect(notebook.page.locator(".bpflab-live")).to_have_count(1)
+    # a notebook that was closed and opened again has no widget any more
+    live.root.evaluate("e => e.remove()")
+    expect(image).to_be_visible()
+    assert image.evaluate("e => e.naturalWidth") == 760
 
 
 def test_a_later_view_has_the_end_of_it(notebook, show):

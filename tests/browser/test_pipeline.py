@@ -4,6 +4,7 @@ import contrast
 import pytest
 from lab_page import DARK, LIGHT
 from playwright.sync_api import expect
+from waiting import until
 
 SOURCE = """#include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -68,7 +69,7 @@ def test_a_line_and_what_it_became(notebook, show):
     expect(lit(root, "source")).to_have_count(1)
     assert "bpf_map_lookup_elem(&seen" in lit(root, "source").inner_text()
     expect(lit(root, "maps")).to_have_count(1)
-    assert notebook.execute("print(p.line)").strip() == "7"
+    until(lambda: notebook.execute("print(p.line)").strip() == "7", "the kernel knows of the line")
     # what is lit is in sight in its pane
     assert lit(root, "verifier").first.evaluate("e => { const a = e.getBoundingClientRect(), b = e.closest('.bm-scroll').getBoundingClientRect(); return a.top >= b.top && a.bottom <= b.bottom }")
     row.press("Enter")

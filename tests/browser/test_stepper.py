@@ -91,7 +91,7 @@ def test_a_filter_forward_and_back(notebook, show):
     stepper.press("to the end")
     expect(stepper.said).to_contain_text("the end: returns 262144")
     assert stepper.current.count() == 0
-    assert notebook.execute("print(s.position)").strip() == "11"
+    until(lambda: notebook.execute("print(s.position)").strip() == "11", "the kernel knows of the end")
 
 
 def test_run_to_here_with_mouse_and_keys(notebook, show):
