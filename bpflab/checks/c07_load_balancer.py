@@ -9,7 +9,6 @@ from .packets import ethernet, ipv4, random_address
 SECTION = "7.9"
 TASK = "the table of a load balancer: consistent hashing"
 _SIZES = (509, 761, 1021)  # primes
-_MOST = 1024
 
 # what the table is for: the MAC address of a packet's receiver ends in the number that its flow has in the table
 _BALANCER = """
@@ -19,7 +18,7 @@ _BALANCER = """
 __u32 slots;
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, %d);
+	__uint(max_entries, 1024);
 	__type(key, __u32);
 	__type(value, __u32);
 } table SEC(".maps");
@@ -35,7 +34,7 @@ SEC("xdp") int balance(struct xdp_md *ctx)
 	if ((void *)(ports + 2) > end || eth->h_proto != bpf_htons(0x0800) || ip->ihl != 5)
 		return XDP_PASS;
 	hash = ip->saddr * 0x9e3779b1 ^ ((__u32)ports[0] << 16 | ports[1]) * 0x85ebca6b;
-	slot = (hash ^ hash >> 15) %% slots;
+	slot = (hash ^ hash >> 15) % slots;
 	number = bpf_map_lookup_elem(&table, &slot);
 	if (!number)
 		return XDP_DROP;
@@ -43,7 +42,7 @@ SEC("xdp") int balance(struct xdp_md *ctx)
 	return XDP_TX;
 }
 char LICENSE[] SEC("license") = "GPL";
-""" % _MOST
+"""
 
 
 class _Bed:
