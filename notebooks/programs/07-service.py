@@ -5,7 +5,7 @@ import sys
 import time
 import zlib
 
-PORT, LONG = 5300, bytes(100_000)
+PORT, LONG = 5300, bytes(400_000)
 
 
 def serve():
