@@ -8,7 +8,7 @@ from .packets import ethernet, ipv4, random_address
 
 SECTION = "7.9"
 TASK = "the table of a load balancer: consistent hashing"
-_SIZES = (509, 761, 1021)  # primes
+_SIZES = (1021, 1511, 2039)  # primes
 
 # what the table is for: the MAC address of a packet's receiver ends in the number that its flow has in the table
 _BALANCER = """
@@ -18,7 +18,7 @@ _BALANCER = """
 __u32 slots;
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 2048);
 	__type(key, __u32);
 	__type(value, __u32);
 } table SEC(".maps");
