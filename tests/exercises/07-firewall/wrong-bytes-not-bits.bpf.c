@@ -2,46 +2,19 @@
 #include "vmlinux.h"
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86DD
+#define MAP(kind, flags, key_type, value_type) struct { \
+	__uint(type, BPF_MAP_TYPE_##kind); __uint(max_entries, 1024); __uint(map_flags, flags); \
+	__type(key, key_type); __type(value, value_type); }
 
-struct prefix4 {
-	__u32 prefixlen;
-	__u8 address[4];
-};
+struct prefix4 { __u32 prefixlen; __u8 address[4]; };
+struct prefix6 { __u32 prefixlen; __u8 address[16]; };
+struct rule { __u32 number, verdict; };
 
-struct prefix6 {
-	__u32 prefixlen;
-	__u8 address[16];
-};
-
-struct rule {
-	__u32 number, verdict;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 1024);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct prefix4);
-	__type(value, struct rule);
-} rules4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 1024);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct prefix6);
-	__type(value, struct rule);
-} rules6 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
-	__type(value, __u64);
-} hits SEC(".maps");
+MAP(LPM_TRIE, BPF_F_NO_PREALLOC, struct prefix4, struct rule) rules4 SEC(".maps");
+MAP(LPM_TRIE, BPF_F_NO_PREALLOC, struct prefix6, struct rule) rules6 SEC(".maps");
+MAP(PERCPU_ARRAY, 0, __u32, __u64) hits SEC(".maps");
 
 SEC("xdp")
 int firewall(struct xdp_md *ctx)

@@ -1,7 +1,6 @@
 #include "vmlinux.h"
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
-
 #define ETH_P_IP 0x0800
 
 struct bucket_of_one {
@@ -9,14 +8,12 @@ struct bucket_of_one {
 	__u32 tokens;
 	__u64 last; /* when the last token came back */
 };
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __be32);
 	__type(value, struct bucket_of_one);
 } buckets SEC(".maps");
-
 __u64 interval = 1000 * 1000; /* ns until a token comes back */
 __u32 burst = 10;	      /* tokens that a bucket holds */
 
@@ -25,7 +22,7 @@ int limit(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
-	struct iphdr *ip = (void *)(eth + 1);
+	struct iphdr *ip = data + sizeof(*eth);
 	__u64 now = bpf_ktime_get_ns();
 	struct bucket_of_one *bucket, full = {.tokens = burst, .last = now};
 	bool enough = true;
