@@ -83,7 +83,7 @@ def say(text: str) -> None:
 
 
 def measures() -> list[Measure]:
-    from . import drops, explanations, far, maps, packet_bench, rings, stacks, start, storms, vms
+    from . import drops, explanations, far, firewall, maps, packet_bench, rings, stacks, start, storms, vms
 
     return [
         *maps.MEASURES,
@@ -94,6 +94,7 @@ def measures() -> list[Measure]:
         *storms.MEASURES,
         *packet_bench.MEASURES,
         *drops.MEASURES,
+        *firewall.MEASURES,
         *far.MEASURES,
         *vms.MEASURES,
     ]
