@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import kinds
-from .. import lab as lab_
+from .. import kinds, open_labs
 from ..compiler import CSource
 from ..errors import BpfError, CommandError, LabError, NotSupportedError
 from ..machines import AgentError
@@ -97,7 +96,7 @@ def packet_bytes(packet: Any) -> bytes:
 
 def run(source: Any, packet: Any = None, *, ctx: bytes | None = None, type: str | None = None, check: bool = True) -> Run:
     """See `bpflab.step`."""
-    lab = lab_.newest()
+    lab = open_labs.newest()
     data = None if packet is None else packet_bytes(packet)
     if ctx is not None and not isinstance(ctx, (bytes, bytearray, memoryview)):
         raise TypeError(f"a context is bytes, not {ctx.__class__.__name__}; give those of its C struct")
