@@ -54,7 +54,7 @@ static void identify(void *data, void *end, struct flow *flow)
 		mapped(flow->source, ip->saddr);
 		mapped(flow->target, ip->daddr);
 		flow->protocol = ip->protocol;
-		if (!(ip->frag_off & bpf_htons(FRAGMENT)))
+		if (ip->ihl >= 5 && !(ip->frag_off & bpf_htons(FRAGMENT)))
 			ports = (void *)ip + ip->ihl * 4;
 	} else if (flow->ether == ETH_P_IPV6 && (void *)(ip6 + 1) <= end) {
 		__builtin_memcpy(flow->source, &ip6->saddr, 16);
