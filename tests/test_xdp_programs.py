@@ -56,6 +56,7 @@ def services(obj):
         (WIRE / IP(src="192.0.2.1", dst="192.0.2.2", options=[b"\x01"] * 8) / TCP(dport=80), (0x0800, 6, 80)),
         (WIRE / IP(src="192.0.2.1", dst="192.0.2.2", flags="MF") / UDP(dport=53), (0x0800, 17, 53)),
         (WIRE / IP(src="192.0.2.1", dst="192.0.2.2", frag=1) / UDP(dport=53), (0x0800, 17, 0)),
+        (WIRE / IP(src="192.0.2.1", dst="192.0.2.2", ihl=2) / UDP(dport=53), (0x0800, 17, 0)),
         (WIRE / IP(src="192.0.2.1", dst="192.0.2.2") / ICMP(), (0x0800, 1, 0)),
         (bytes(packet("192.0.2.1"))[:37], (0x0800, 17, 0)),
         (bytes(packet("192.0.2.1"))[:33], (0x0800, 0, 0)),
