@@ -76,7 +76,7 @@ def check(lab, answer):
     moved = sum(old != new_ for old, new_ in others)
     if moved > len(others) * 0.3:
         raise Hint(
-            "connections of back ends that stayed were moved when another went: a table by number modulo count shifts everybody; let each name choose its own slots",
+            "connections of back ends that stayed were moved when another went: a table by number modulo count moves half of them or more; let each name choose its own slots",
             f"{gone} of {len(start)} went; of {len(others)} flows that others had, {moved} moved",
         )
     mixed = _table(answer, random.sample(start, len(start)), size)
