@@ -74,8 +74,8 @@ static bool count(void *map, void *key, __u64 bytes)
 {
 	struct tally *mine = bpf_map_lookup_elem(map, key), first = {1, bytes};
 
-	if (!mine)
-		return bpf_map_update_elem(map, key, &first, BPF_NOEXIST) == 0;
+	if (!mine) /* if another CPU makes it at the same moment, this still sets this CPU's own only */
+		return bpf_map_update_elem(map, key, &first, BPF_ANY) == 0;
 	mine->packets += 1; /* this CPU's own: no atomic add, no lock */
 	mine->bytes += bytes;
 	return true;
