@@ -88,17 +88,19 @@ def test_it_draws_while_a_cell_runs_and_stops_by_its_button(notebook, show, tmp_
     live = show("bl.live(obj.events(), by='comm')")
     busy = f"until [ -e {enough} ]; do {WRITER.format(size=100, count=50)}; sleep 0.02; done"
     notebook.run(f"lab.sh({busy!r}, timeout=300)", wait=False)
-    notebook.page.wait_for_function("() => +document.querySelector('.bpflab-live').dataset.count > 500")
-    first = live.count()
-    notebook.page.wait_for_function("first => +document.querySelector('.bpflab-live').dataset.count > first + 500", arg=first)
-    assert live.ink() > 50
-    expect(live.root.locator(".bl-legend")).to_contain_text("dd")
-    live.stop.click()
-    expect(live.state).to_contain_text("stopped")
-    expect(live.stop).to_be_hidden()
-    # the cell is still at work: the stop did not wait for it
-    assert notebook.page.locator(".jp-InputPrompt", has_text="[*]").count() == 1
-    enough.touch()
+    try:
+        notebook.page.wait_for_function("() => +document.querySelector('.bpflab-live').dataset.count > 500")
+        first = live.count()
+        notebook.page.wait_for_function("first => +document.querySelector('.bpflab-live').dataset.count > first + 500", arg=first)
+        assert live.ink() > 50
+        expect(live.root.locator(".bl-legend")).to_contain_text("dd")
+        live.stop.click()
+        expect(live.state).to_contain_text("stopped")
+        expect(live.stop).to_be_hidden()
+        # the cell is still at work: the stop did not wait for it
+        assert notebook.page.locator(".jp-InputPrompt", has_text="[*]").count() == 1
+    finally:  # or the cell would keep the kernel from all tests that come
+        enough.touch()
     expect(notebook.page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0)
     shown = live.count()
     assert notebook.execute("print(len(live.frame), live.running)").split() == [str(shown), "False"]
