@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
-TEXT = (Path(__file__).parent.parent / "docs" / "tracing.md").read_text()
+import pages
 
 
 def test_every_block_runs(lab, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"lab": lab}
-    blocks = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
-    assert len(blocks) == 5
-    for block in blocks:
-        exec(compile(block, "tracing.md", "exec"), names)
+    assert pages.run("tracing.md", names) == 5
     assert "web:request__start" in set(names["places"]["name"])
     assert len(names["writes"]) > 0 and names["live"].lost == 0 and not names["live"].running
     assert "process" in names["waits"].to_frame() and names["waits"].total > 0
@@ -29,5 +25,5 @@ def test_every_block_runs(lab, tmp_path, monkeypatch):
 def test_every_workload_is_named():
     from bpflab.workloads import WORKLOADS
 
-    (sentence,) = re.findall(r"`lab.workload\(name\)`: (.*?)\. They end", TEXT, re.S)
+    (sentence,) = re.findall(r"`lab.workload\(name\)`: (.*?)\. They end", pages.text("tracing.md"), re.S)
     assert re.findall(r"`(\w+)`", sentence) == list(WORKLOADS)

@@ -5,6 +5,7 @@ import re
 
 from .. import errors
 from . import Hint, load
+from .cpus import two_cpus
 from .packets import udp
 
 SECTION = "3.8"
@@ -30,7 +31,7 @@ def check(lab, answer):
         total += len(frame)
         _one_cpu(meter[0], total)
 
-    cpus = _two_cpus(lab)
+    cpus = two_cpus(lab)
     for _ in range(_ROUNDS):
         sizes = random.randrange(64, 200), random.randrange(300, 900)
         times = random.randrange(1_000_000, 1_200_000)
@@ -69,12 +70,3 @@ def _both_cpus(now, total):
             "let one at a time through, with a bpf_spin_lock in the value",
             seen,
         )
-
-
-def _two_cpus(lab):
-    listed = lab.sh(["/usr/bin/python3", "-S", "-c", "import os; print(*os.sched_getaffinity(0))"]).stdout.split()
-    if len(listed) < 2:
-        raise errors.NotSupportedError(
-            "concurrent access", lab.where, "it has one CPU", remedy="take a machine with two"
-        )
-    return listed[:2]

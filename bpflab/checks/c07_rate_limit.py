@@ -6,7 +6,7 @@ import time
 
 from .. import errors
 from . import Hint, load
-from .c03_concurrent_access import _two_cpus as two_cpus
+from .cpus import two_cpus
 from .packets import XDP_DROP, XDP_PASS, not_ip, random_address, udp
 
 SECTION = "7.8"
